@@ -1,0 +1,312 @@
+"""Fixtures: a broker, topics, the data set, and each client's toolchain.
+
+Environment:
+
+* TIDELOG_BIN: the program under test (default: ../bin/tidelog).
+* TIDELOG_COMPAT_HOME: where clients' packages are kept (default: ~/.cache/tidelog-compat).
+* COMPAT_BROKER: a command with {port} and {dir} in it that runs some other broker in the foreground. The whole
+  suite can be tried on Apache Kafka with it: what fails there is not asked of Tidelog.
+* KAFKA_BOOTSTRAP: use a broker that runs already; KAFKA_LOG_DIR then names its log directory, if it can be read.
+  Scenarios that kill the broker are skipped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+import flights
+
+HERE = Path(__file__).resolve().parent
+HOME = Path(os.environ.get("TIDELOG_COMPAT_HOME", Path.home() / ".cache" / "tidelog-compat"))
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+
+# Below the range from which the kernel picks ports for outgoing connections, so that no client's own socket can
+# sit on the broker's port while it restarts.
+PORTS = itertools.count(21000 + os.getpid() % 4000)
+
+
+def free_port() -> int:
+    for port in PORTS:
+        if port >= 32000:
+            raise RuntimeError("no free port below 32000")
+        with socket.socket() as probe, socket.socket() as next_probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                # Apache Kafka's controller takes the next one.
+                next_probe.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+        next(PORTS)
+        return port
+    raise AssertionError("unreachable")
+
+
+def run(command: list, *, timeout: float = 180, stdin: Path | None = None, stdout: Path | None = None, cwd=None, env=None) -> str:
+    """Runs a client program to its end and returns what it printed; fails the test with its output if it failed."""
+    with open(stdin or os.devnull, "rb") as source:
+        sink = open(stdout, "wb") if stdout else subprocess.PIPE
+        try:
+            done = subprocess.run(
+                [str(part) for part in command], stdin=source, stdout=sink, stderr=subprocess.PIPE,
+                timeout=timeout, cwd=cwd, env={**os.environ, **(env or {})},
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as late:
+            told = (late.stderr or b"").decode(errors="replace")[-4000:]
+            pytest.fail(f"{shlex.join(map(str, command))}\nwas not done after {timeout} s\n{told}")
+        finally:
+            if stdout:
+                sink.close()
+    printed = b"" if stdout else done.stdout
+    if done.returncode:
+        told = (printed + b"\n" + done.stderr).decode(errors="replace")[-6000:]
+        pytest.fail(f"{shlex.join(map(str, command))}\nexited with {done.returncode}\n{told}")
+    return printed.decode(errors="replace")
+
+
+@dataclass
+class Broker:
+    """A broker process with its own data directory, on a port that survives restarts."""
+
+    directory: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory / "broker.log"
+
+    def command(self) -> list[str]:
+        other = os.environ.get("COMPAT_BROKER")
+        if other:
+            return [part.format(port=self.port, dir=self.log_dir) for part in shlex.split(other)]
+        program = Path(os.environ.get("TIDELOG_BIN", HERE.parent / "bin" / "tidelog"))
+        if not program.exists():
+            pytest.fail(f"{program} does not exist: run `make build`, or set TIDELOG_BIN")
+        overrides = {
+            "listeners": f"PLAINTEXT://{self.bootstrap}",
+            "log.dirs": self.log_dir,
+            "tidelog.metrics.listener": "",
+        }
+        return [str(program), "serve", *itertools.chain(*(("--override", f"{k}={v}") for k, v in overrides.items()))]
+
+    def start(self) -> None:
+        """Starts the process and returns when it accepts connections."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                pytest.fail(f"the broker exited with {self.process.returncode}\n{self.tail()}")
+            with socket.socket() as probe:
+                probe.settimeout(1)
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+        pytest.fail(f"the broker did not listen on {self.bootstrap} within 60 s\n{self.tail()}")
+
+    def kill(self) -> None:
+        """SIGKILL: no handler of the broker's runs."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, as a supervisor stops it; returns the exit status."""
+        self.process.terminate()
+        try:
+            return self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            pytest.fail(f"the broker was still running 30 s after SIGTERM\n{self.tail()}")
+
+    def tail(self) -> str:
+        text = self.log_file.read_bytes() if self.log_file.exists() else b""
+        return text[-4000:].decode(errors="replace")
+
+
+class ExternalBroker:
+    """A broker that somebody else started and that this suite leaves running."""
+
+    def __init__(self, bootstrap: str):
+        self.bootstrap = bootstrap
+        directory = os.environ.get("KAFKA_LOG_DIR")
+        self.log_dir = Path(directory) if directory else None
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory):
+    """The broker that all scenarios share, except those that stop it."""
+    address = os.environ.get("KAFKA_BOOTSTRAP")
+    if address:
+        yield ExternalBroker(address)
+        return
+    own = Broker(tmp_path_factory.mktemp("broker"))
+    own.start()
+    yield own
+    died = own.process.poll()
+    if died is not None:
+        pytest.fail(f"the broker had exited with {died} before the scenarios were over\n{own.tail()}")
+    own.stop()
+    shutil.rmtree(own.log_dir, ignore_errors=True)
+
+
+@pytest.fixture
+def own_broker(tmp_path):
+    """A running broker for one scenario, which may kill and start it again."""
+    if os.environ.get("KAFKA_BOOTSTRAP"):
+        pytest.skip("a broker that this suite did not start is not killed")
+    own = Broker(tmp_path / "broker")
+    own.start()
+    yield own
+    if own.process.poll() is None:
+        own.kill()
+    shutil.rmtree(own.log_dir, ignore_errors=True)
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def new_topic(broker):
+    """A function that creates a topic with a name of its own and returns the name."""
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+
+    def create(label: str, partitions: int = flights.PARTITIONS, config: dict | None = None) -> str:
+        name = f"{label}-{os.getpid()}-{next(_numbers)}"
+        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=config or {})
+        admin.create_topics([topic], operation_timeout=30)[name].result(60)
+        return name
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def full_set(tmp_path_factory) -> flights.DataSet:
+    """All 336,776 flights."""
+    return flights.build(tmp_path_factory.mktemp("flights") / "full", flights.FULL)
+
+
+@pytest.fixture(scope="session")
+def small_set(tmp_path_factory) -> flights.DataSet:
+    """The first 20,000 flights."""
+    return flights.build(tmp_path_factory.mktemp("flights") / "small", flights.SLICE)
+
+
+def assert_read_back(data: flights.DataSet, actual: Path, *, timestamps: tuple[int, int] | None = None) -> None:
+    """Every record of `data`, byte for byte, in order and at the offset it must have, and nothing else."""
+    differences = [
+        found
+        for partition in range(flights.PARTITIONS)
+        if (found := flights.difference(data.expected / f"{partition}.tsv", actual / f"{partition}.tsv", timestamps=timestamps))
+    ]
+    assert not differences, "\n".join(differences)
+
+
+def _packages(name: str, sources: list[Path], install) -> Path:
+    """A folder under HOME with what `install(folder)` put there, made once per content of `sources`."""
+    import fcntl
+    import hashlib
+
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    folder = HOME / f"{name}-{digest}"
+    HOME.mkdir(parents=True, exist_ok=True)
+    with open(HOME / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / ".complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            install(folder)
+            (folder / ".complete").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kafka_libs() -> Path:
+    """The jars of Apache Kafka's clients and tools."""
+    pom = HERE / "java" / "pom.xml"
+
+    def install(folder: Path) -> None:
+        shutil.copy(pom, folder)
+        run(["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder / 'libs'}"], cwd=folder, timeout=900)
+        shutil.copy(HERE / "java" / "log4j2.xml", folder)
+
+    return _packages("java", [pom, HERE / "java" / "log4j2.xml"], install)
+
+
+@pytest.fixture(scope="session")
+def java(kafka_libs):
+    """A function that gives the command line for a class, or for a source file of ours."""
+
+    def command(what: str | Path, *arguments) -> list:
+        options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Dlog4j2.configurationFile={kafka_libs / 'log4j2.xml'}"]
+        return ["java", *options, "-cp", f"{kafka_libs / 'libs'}/*", what, *arguments]
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def kafkajs() -> Path:
+    """The program's folder with its node_modules."""
+    sources = [HERE / "kafkajs" / name for name in ("package.json", "package-lock.json", "flights.js")]
+
+    def install(folder: Path) -> None:
+        for source in sources:
+            shutil.copy(source, folder)
+        run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, timeout=600)
+
+    return _packages("kafkajs", sources, install)
+
+
+@pytest.fixture(scope="session")
+def franz_go() -> Path:
+    """The program, compiled."""
+    sources = [HERE / "franz-go" / name for name in ("go.mod", "go.sum", "main.go")]
+
+    def install(folder: Path) -> None:
+        run(["go", "build", "-o", folder / "flights", "."], cwd=HERE / "franz-go", timeout=900)
+
+    return _packages("franz-go", sources, install) / "flights"
+
+
+@pytest.fixture(scope="session")
+def krafka() -> Path:
+    """The program, compiled."""
+    sources = [HERE / "krafka" / name for name in ("Cargo.toml", "Cargo.lock", "src/main.rs")]
+
+    def install(folder: Path) -> None:
+        # Built in a cache of its own: the broker's target folder has other features and its own lock.
+        target = HOME / "krafka-target"
+        environment = {"CARGO_TARGET_DIR": str(target)}
+        manifest = HERE / "krafka" / "Cargo.toml"
+        run(["cargo", "build", "--release", "--locked", "--manifest-path", manifest], timeout=1800, env=environment)
+        shutil.copy(target / "release" / "flights", folder)
+
+    return _packages("krafka", sources, install) / "flights"
+
+
+@pytest.fixture(scope="session")
+def python_client():
+    """A function that gives the command line for one of the Python programs."""
+    return lambda name, *arguments: [sys.executable, HERE / name / "flights_client.py", *arguments]

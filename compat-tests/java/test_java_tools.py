@@ -1,0 +1,171 @@
+"""Kafka's own command-line programs: console clients, topics, configs, offsets, and the log dump."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+import flights
+from conftest import CODECS, HERE, assert_read_back, run
+
+TOOLS = "org.apache.kafka.tools"
+CONFIG_COMMAND = "kafka.admin.ConfigCommand"
+
+
+@pytest.fixture
+def tool(java, broker):
+    """A function that runs a tool against the broker and returns what it printed."""
+
+    def call(name: str, *arguments, **options) -> str:
+        return run(java(name, "--bootstrap-server", broker.bootstrap, *arguments), **options)
+
+    return call
+
+
+def console_read(tool, topic: str, data: flights.DataSet, target) -> None:
+    """ConsoleConsumer on each partition; its lines are rewritten to the form the data set is in."""
+    for partition in range(flights.PARTITIONS):
+        raw = target / f"{partition}.raw"
+        tool(
+            f"{TOOLS}.consumer.ConsoleConsumer", "--topic", topic, "--partition", partition, "--offset", "earliest",
+            "--max-messages", data.counts[partition], "--timeout-ms", 30_000,
+            *(word for name in ("key", "timestamp", "offset") for word in ("--formatter-property", f"print.{name}=true")),
+            stdout=raw,
+        )  # fmt: skip
+        with open(raw, "rb") as lines, open(target / f"{partition}.tsv", "wb") as rewritten:
+            for line in lines:
+                timestamp, offset, rest = line.split(b"\t", 2)
+                assert timestamp.startswith(b"CreateTime:") and offset.startswith(b"Offset:"), line
+                rewritten.write(b"%s\t%s\t%s" % (offset[7:], timestamp[11:], rest))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_console_producer_and_consumer(codec, tool, new_topic, small_set, tmp_path):
+    topic = new_topic(f"console-{codec}")
+    # The producer's own partitioner has to pick the partitions that the data set was laid out with.
+    typed = tmp_path / "typed"
+    with open(typed, "wb") as file:
+        for partition in range(flights.PARTITIONS):
+            for line in (small_set.input / f"{partition}.tsv").read_bytes().splitlines(keepends=True):
+                file.write(line.split(b"\t", 1)[1])
+    before = int(time.time() * 1000)
+    tool(
+        f"{TOOLS}.ConsoleProducer", "--topic", topic, "--compression-codec", codec,
+        "--reader-property", "parse.key=true", "--reader-property", "key.separator=\t",
+        "--command-property", "acks=all", stdin=typed,
+    )  # fmt: skip
+    after = int(time.time() * 1000)
+    console_read(tool, topic, small_set, tmp_path)
+    assert_read_back(small_set, tmp_path, timestamps=(before, after))
+
+
+def test_console_consumer_reads_all_flights(tool, java, broker, new_topic, full_set, tmp_path):
+    """With the timestamps that Kafka's producer gave them; GetOffsetShell agrees about where they end."""
+    topic = new_topic("console-full")
+    run(java(HERE / "java" / "Flights.java", "write", broker.bootstrap, topic, "gzip", full_set.input), timeout=300)
+    console_read(tool, topic, full_set, tmp_path)
+    assert_read_back(full_set, tmp_path)
+    latest = tool(f"{TOOLS}.GetOffsetShell", "--topic", topic).split()
+    assert latest == [f"{topic}:{partition}:{count}" for partition, count in enumerate(full_set.counts)]
+    earliest = tool(f"{TOOLS}.GetOffsetShell", "--topic", topic, "--time", "earliest").split()
+    assert earliest == [f"{topic}:{partition}:0" for partition in range(flights.PARTITIONS)]
+
+
+def test_offsets_by_timestamp(tool, java, broker, new_topic, small_set):
+    """The earliest record at or after a time, which in unsorted data is not where a search by halves lands."""
+    topic = new_topic("offsets-by-time")
+    run(java(HERE / "java" / "Flights.java", "write", broker.bootstrap, topic, "lz4", small_set.input))
+    stamps = [
+        [int(line.split(b"\t", 1)[0]) for line in (small_set.input / f"{p}.tsv").read_bytes().splitlines()]
+        for p in range(flights.PARTITIONS)
+    ]
+    everything = sorted(stamp for partition in stamps for stamp in partition)
+    for asked in (everything[0], everything[len(everything) // 3], everything[-1], everything[-1] + 1):
+        found = dict(
+            line.rsplit(":", 2)[1:] for line in tool(f"{TOOLS}.GetOffsetShell", "--topic", topic, "--time", asked).split()
+        )
+        for partition, own in enumerate(stamps):
+            expected = next((str(offset) for offset, stamp in enumerate(own) if stamp >= asked), None)
+            # A partition without such a record is left out, or printed without an offset.
+            assert (found.get(str(partition)) or None) == expected, f"partition {partition} at {asked}: {found}"
+
+
+def test_topic_command(tool):
+    topic = f"topic-command-{time.time_ns()}"
+    command = f"{TOOLS}.TopicCommand"
+    assert f"Created topic {topic}." in tool(
+        command, "--create", "--topic", topic, "--partitions", 3, "--config", "retention.ms=86400000"
+    )
+    assert topic in tool(command, "--list").split()
+    described = tool(command, "--describe", "--topic", topic)
+    assert re.search(r"PartitionCount: 3\b", described) and "retention.ms=86400000" in described, described
+    tool(command, "--alter", "--topic", topic, "--partitions", 5)
+    assert re.search(r"PartitionCount: 5\b", tool(command, "--describe", "--topic", topic))
+    tool(command, "--delete", "--topic", topic)
+    assert topic not in tool(command, "--list").split()
+
+
+def test_creating_a_topic_twice_is_refused(java, broker, new_topic):
+    import subprocess
+
+    topic = new_topic("twice")
+    line = java(f"{TOOLS}.TopicCommand", "--bootstrap-server", broker.bootstrap, "--create", "--topic", topic)
+    done = subprocess.run([str(word) for word in line], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "TopicExistsException" in done.stdout + done.stderr
+
+
+def test_config_command(tool, new_topic):
+    topic = new_topic("config-command")
+    entity = ("--entity-type", "topics", "--entity-name", topic)
+    tool(CONFIG_COMMAND, *entity, "--alter", "--add-config", "retention.ms=7200000,cleanup.policy=[compact,delete]")
+    described = tool(CONFIG_COMMAND, *entity, "--describe")
+    assert "retention.ms=7200000" in described and "cleanup.policy=compact,delete" in described, described
+    everything = tool(CONFIG_COMMAND, *entity, "--describe", "--all")
+    # A key that nobody set is listed with its default and where that comes from.
+    assert re.search(r"max\.message\.bytes=1048588 .*DEFAULT_CONFIG", everything), everything
+    tool(CONFIG_COMMAND, *entity, "--alter", "--delete-config", "retention.ms,cleanup.policy")
+    assert "retention.ms" not in tool(CONFIG_COMMAND, *entity, "--describe")
+
+
+def test_api_versions(tool):
+    printed = tool(f"{TOOLS}.BrokerApiVersionsCommand")
+    for api in ("Produce(0)", "Fetch(1)", "ListOffsets(2)", "Metadata(3)", "ApiVersions(18)", "InitProducerId(22)"):
+        line = next((line for line in printed.splitlines() if line.strip().startswith(f"{api}:")), None)
+        assert line and "UNSUPPORTED" not in line and "usable:" in line, f"{api}: {line}"
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_log_dump(codec, java, broker, new_topic, small_set):
+    """The files on disk are Kafka's: its DumpLogSegments walks every batch and record, and finds the indexes sound."""
+    if broker.log_dir is None:
+        pytest.skip("the log directory of that broker is not known")
+    topic = new_topic(f"dump-{codec}", config={"segment.bytes": "1048576", "index.interval.bytes": "512"})
+    run(java(HERE / "java" / "Flights.java", "write", broker.bootstrap, topic, codec, small_set.input))
+    dump = f"{TOOLS}.DumpLogSegments"
+    for partition in range(flights.PARTITIONS):
+        folder = broker.log_dir / f"{topic}-{partition}"
+        logs = sorted(folder.glob("*.log"))
+        assert logs and logs[0].name == f"{0:020}.log", f"{folder}: {logs}"
+        printed = run(java(dump, "--deep-iteration", "--files", ",".join(map(str, logs))))
+        batches = re.findall(r"^baseOffset: (\d+) lastOffset: (\d+) count: (\d+) .* compresscodec: (\w+) .* isvalid: (\w+)$", printed, re.M)
+        offset = 0
+        for first, last, count, used, valid in batches:
+            assert (int(first), used, valid) == (offset, codec, "true")
+            assert int(last) == offset + int(count) - 1
+            offset = int(last) + 1
+        assert offset == small_set.counts[partition]
+        records = re.findall(r"^\| offset: (\d+) ", printed, re.M)
+        assert records == [str(number) for number in range(small_set.counts[partition])]
+
+        indexes = sorted([*folder.glob("*.index"), *folder.glob("*.timeindex")])
+        assert len(indexes) == 2 * len(logs), indexes
+        checked = run(java(dump, "--index-sanity-check", "--files", ",".join(map(str, indexes))))
+        for index in indexes:
+            assert f"{index} passed sanity check." in checked, checked
+        # Without the sanity flag each entry is looked up in its log; what does not fit is printed.
+        walked = run(java(dump, "--files", ",".join(map(str, indexes))))
+        for complaint in ("Mismatches in", "timestamp mismatch", "out of order timestamp", "timestamps indexed out", "Found"):
+            assert complaint not in walked, walked

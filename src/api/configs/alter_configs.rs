@@ -1,0 +1,35 @@
+//! AlterConfigs (key 33): the legacy replacement of all of a resource's settings.
+
+use kafka_protocol::messages::alter_configs_request::AlterConfigsRequest;
+use kafka_protocol::messages::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use super::shape::{self, TOPIC};
+use crate::api::context::Context;
+use crate::config::{AlterKind, AlterOp};
+
+/// Replaces the overrides of each resource: what is not named goes back to its default.
+pub async fn handle(context: Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
+    let mut responses = Vec::with_capacity(request.resources.len());
+    for resource in &request.resources {
+        let outcome = if resource.resource_type == TOPIC {
+            let ops = resource.configs.iter().map(|config| AlterOp {
+                name: config.name.to_string(),
+                kind: AlterKind::Set,
+                value: config.value.as_ref().map(ToString::to_string),
+            });
+            shape::change_topic(&context, &resource.resource_name, ops.collect(), true, request.validate_only).await
+        } else {
+            Err(shape::not_changeable(resource.resource_type))
+        };
+        let (code, message) = outcome.err().map_or((0, None), |(code, message)| (code, Some(message)));
+        responses.push(
+            AlterConfigsResourceResponse::default()
+                .with_error_code(code)
+                .with_error_message(message.map(StrBytes::from_string))
+                .with_resource_type(resource.resource_type)
+                .with_resource_name(resource.resource_name.clone()),
+        );
+    }
+    AlterConfigsResponse::default().with_responses(responses)
+}

@@ -1,0 +1,6 @@
+//! Settings.
+
+pub mod alter_configs;
+pub mod describe_configs;
+pub mod incremental_alter_configs;
+pub mod shape;

@@ -1,0 +1,85 @@
+//! What the config requests share: resource types, codes of sources and types, and the change itself.
+
+use kafka_protocol::ResponseError;
+
+use crate::api::context::Context;
+use crate::api::error_code::ToCode;
+use crate::config::{AlterOp, ConfigError, Source, TopicOverrides, ValueType, alter};
+use crate::metadata::TopicRef;
+
+/// `ConfigResource.Type.TOPIC`.
+pub const TOPIC: i8 = 2;
+/// `ConfigResource.Type.BROKER`.
+pub const BROKER: i8 = 4;
+
+/// Code and message for the client.
+pub type Refused = (i16, String);
+
+/// `DescribeConfigsResponse.ConfigSource`.
+pub fn source_code(source: Source) -> i8 {
+    match source {
+        Source::DynamicTopic => 1,
+        Source::StaticBroker => 4,
+        Source::Default => 5,
+    }
+}
+
+/// `DescribeConfigsResponse.ConfigType`.
+pub fn type_code(value_type: ValueType) -> i8 {
+    match value_type {
+        ValueType::Boolean => 1,
+        ValueType::String => 2,
+        ValueType::Int => 3,
+        ValueType::Short => 4,
+        ValueType::Long => 5,
+        ValueType::Double => 6,
+        ValueType::List => 7,
+        ValueType::Class => 8,
+        ValueType::Password => 9,
+    }
+}
+
+/// Kafka's code for a refused setting.
+pub fn refused(error: &ConfigError) -> Refused {
+    let code = if error.is_invalid_request() { ResponseError::InvalidRequest } else { ResponseError::InvalidConfig };
+    (code.code(), error.to_string())
+}
+
+/// Changes a topic's overrides, starting from the present ones or from none.
+///
+/// # Errors
+/// Code and message, as Kafka gives them; nothing is changed then.
+pub async fn change_topic(
+    context: &Context,
+    name: &str,
+    ops: Vec<AlterOp>,
+    replace: bool,
+    validate_only: bool,
+) -> Result<(), Refused> {
+    let services = &context.services;
+    let image = services.image();
+    let Some(topic) = image.topic(name) else {
+        return Err((
+            ResponseError::UnknownTopicOrPartition.code(),
+            format!("The topic '{}' does not exist.", name.escape_debug()),
+        ));
+    };
+    let present = if replace { TopicOverrides::default() } else { TopicOverrides((*topic.overrides).clone()) };
+    let next = alter(&services.config, &present, &ops).map_err(|error| refused(&error))?;
+    if validate_only {
+        return Ok(());
+    }
+    let changed = services.controller.set_overrides(TopicRef::Id(topic.id), next.0).await;
+    changed.map(|_| ()).map_err(|error| (error.code(), error.to_string()))
+}
+
+/// Why a resource that is not a topic cannot be changed.
+pub fn not_changeable(resource_type: i8) -> Refused {
+    match resource_type {
+        BROKER => (
+            ResponseError::InvalidConfig.code(),
+            "broker settings are read at start: change server.properties and restart".to_owned(),
+        ),
+        other => (ResponseError::InvalidRequest.code(), format!("configs of resource type {other} are not served")),
+    }
+}

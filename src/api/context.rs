@@ -1,0 +1,30 @@
+//! Facts about the request in hand.
+
+use std::sync::Arc;
+
+use super::services::Services;
+use crate::server::Peer;
+
+/// What a handler is told besides the request itself.
+#[derive(Clone)]
+pub struct Context {
+    /// Components.
+    pub services: Arc<Services>,
+    /// Version of the request.
+    pub version: i16,
+    /// The connection it came on.
+    pub peer: Peer,
+}
+
+impl Context {
+    /// Host and port under which the client reaches this broker, as it came in: the advertised address of the listener
+    /// or, where none is set for a wildcard bind, the address that the client connected to.
+    pub fn advertised(&self) -> (String, i32) {
+        let config = &self.services.config;
+        let advertised = config.advertised.iter().find(|listener| *listener.name == *self.peer.listener);
+        match advertised.and_then(|listener| listener.host.clone().map(|host| (host, listener.port))) {
+            Some((host, port)) => (host, i32::from(port)),
+            None => (self.peer.local.ip().to_string(), i32::from(self.peer.local.port())),
+        }
+    }
+}

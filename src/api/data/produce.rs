@@ -1,0 +1,215 @@
+//! Produce (key 0): append batches to partitions.
+//!
+//! Appends are made at once, on arrival; with acks=all the answer follows when they are durable, and later requests of
+//! the connection do not wait for it.
+
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest};
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+use std::sync::Arc;
+use tracing::debug;
+
+use crate::api::context::Context;
+use crate::api::dispatch::encoded;
+use crate::api::error_code::{NONE, ToCode};
+use crate::metadata::{MetadataImage, Topic};
+use crate::partition::append::Appended;
+use crate::partition::{AppendError, Partition};
+use crate::protocol::reply::Reply;
+use crate::record::validate::{InvalidBatch, Rules, validate};
+use crate::server::Outcome;
+
+/// First version that names topics by id (KIP-516).
+const TOPIC_ID_FROM: i16 = 13;
+/// First version whose clients know zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
+/// acks=all, "all in-sync replicas".
+const ACKS_ALL: i16 = -1;
+
+/// An append whose durability the answer waits for.
+struct Unconfirmed {
+    partition: Arc<Partition>,
+    end_offset: i64,
+    topic: usize,
+    index: usize,
+}
+
+/// Appends, then answers at once, when durable, or not at all (acks=0).
+pub fn handle(context: &Context, correlation_id: i32, request: ProduceRequest) -> Outcome {
+    let image = context.services.image();
+    let now_ms = context.services.now_ms();
+    let acks = request.acks;
+    let refused = refused_whole(&request);
+    let mut unconfirmed = Vec::new();
+    let mut response = ProduceResponse::default();
+    response.responses.reserve(request.topic_data.len());
+    let mut failed = false;
+    for (topic_at, data) in request.topic_data.into_iter().enumerate() {
+        let topic = find_topic(&image, context.version, &data.name, data.topic_id);
+        let mut partitions = Vec::with_capacity(data.partition_data.len());
+        for (index_at, partition_data) in data.partition_data.into_iter().enumerate() {
+            let index = partition_data.index;
+            let outcome = match (&refused, &topic) {
+                (Some(refused), _) => Err(Failure::from_code(refused.code())),
+                (None, Err(code)) => Err(Failure::from_code(*code)),
+                (None, Ok(topic)) => append(context, topic, partition_data, acks, now_ms),
+            };
+            partitions.push(match outcome {
+                Ok((partition, appended)) => {
+                    if acks == ACKS_ALL && partition.high_watermark() < appended.end_offset {
+                        let end_offset = appended.end_offset;
+                        unconfirmed.push(Unconfirmed { partition, end_offset, topic: topic_at, index: index_at });
+                    }
+                    success(index, &appended)
+                }
+                Err(failure) => {
+                    failed = true;
+                    failure.into_response(index)
+                }
+            });
+        }
+        response.responses.push(
+            TopicProduceResponse::default()
+                .with_name(data.name)
+                .with_topic_id(data.topic_id)
+                .with_partition_responses(partitions),
+        );
+    }
+    if acks == 0 {
+        // The client expects no answer; an error is told by closing, as Kafka does.
+        return Outcome::Now(if failed { Reply::Close } else { Reply::None });
+    }
+    let version = context.version;
+    if unconfirmed.is_empty() {
+        return Outcome::Now(encoded(correlation_id, version, &response));
+    }
+    let timeout = Duration::from_millis(request.timeout_ms.max(0) as u64);
+    Outcome::Later(Box::pin(async move {
+        confirm(&mut response, unconfirmed, timeout).await;
+        encoded(correlation_id, version, &response)
+    }))
+}
+
+/// What refuses every partition of a request, if anything does.
+fn refused_whole(request: &ProduceRequest) -> Option<ResponseError> {
+    if !(-1..=1).contains(&request.acks) {
+        return Some(ResponseError::InvalidRequiredAcks);
+    }
+    // Transactions are not served: InitProducerId gives no transactional producer an id, so none comes here honestly.
+    request.transactional_id.as_ref().map(|_| ResponseError::TransactionalIdAuthorizationFailed)
+}
+
+fn find_topic<'a>(image: &'a MetadataImage, version: i16, name: &str, id: uuid::Uuid) -> Result<&'a Arc<Topic>, i16> {
+    if version >= TOPIC_ID_FROM {
+        image.topic_by_id(id).ok_or(ResponseError::UnknownTopicId.code())
+    } else {
+        image.topic(name).ok_or(ResponseError::UnknownTopicOrPartition.code())
+    }
+}
+
+fn append(
+    context: &Context,
+    topic: &Arc<Topic>,
+    data: PartitionProduceData,
+    acks: i16,
+    now_ms: i64,
+) -> Result<(Arc<Partition>, Appended), Failure> {
+    let services = &context.services;
+    if !(0..topic.partitions).contains(&data.index) {
+        return Err(Failure::from_code(ResponseError::UnknownTopicOrPartition.code()));
+    }
+    let partition = services.partition(topic, data.index).map_err(|error| Failure::from_code(error.code()))?;
+    let config = partition.config();
+    let attempt = || {
+        if acks == ACKS_ALL && config.min_insync_replicas > 1 {
+            return Err(AppendError::NotEnoughReplicas { required: config.min_insync_replicas });
+        }
+        let records = data.records.ok_or(InvalidBatch::Empty)?;
+        let rules = Rules {
+            max_message_bytes: config.max_message_bytes as usize,
+            compacted: config.cleanup_compact,
+            log_append_time: config.log_append_time,
+            timestamp_before_max_ms: config.timestamp_before_max_ms,
+            timestamp_after_max_ms: config.timestamp_after_max_ms,
+            target: config.compression,
+            now_ms,
+            zstd_allowed: context.version >= ZSTD_FROM,
+            max_decompressed_bytes: services.config.max_decompressed_bytes,
+        };
+        let batch = validate(&records, &rules)?;
+        partition.append(&batch, now_ms)
+    };
+    match attempt() {
+        Ok(appended) => Ok((partition, appended)),
+        Err(error) => {
+            debug!(partition = %partition.id(), peer = %context.peer.remote, %error, "append refused");
+            Err(Failure::from_append(&error, &partition))
+        }
+    }
+}
+
+async fn confirm(response: &mut ProduceResponse, unconfirmed: Vec<Unconfirmed>, timeout: Duration) {
+    let until = tokio::time::Instant::now() + timeout;
+    for append in unconfirmed {
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        if let Err(error) = append.partition.committed(append.end_offset, left).await {
+            let slot = &mut response.responses[append.topic].partition_responses[append.index];
+            *slot = Failure::from_append(&error, &append.partition).into_response(slot.index);
+        }
+    }
+}
+
+fn success(index: i32, appended: &Appended) -> PartitionProduceResponse {
+    PartitionProduceResponse::default()
+        .with_index(index)
+        .with_error_code(NONE)
+        .with_base_offset(appended.base_offset)
+        .with_log_append_time_ms(appended.log_append_time_ms)
+        .with_log_start_offset(appended.log_start_offset)
+}
+
+/// Why a partition's batch was refused.
+struct Failure {
+    code: i16,
+    log_start_offset: i64,
+    message: Option<String>,
+    record_errors: Vec<i32>,
+}
+
+impl Failure {
+    fn from_code(code: i16) -> Failure {
+        Failure { code, log_start_offset: -1, message: None, record_errors: Vec::new() }
+    }
+
+    fn from_append(error: &AppendError, partition: &Partition) -> Failure {
+        let record_errors = match error {
+            AppendError::Invalid(InvalidBatch::NullKey { batch_indices } | InvalidBatch::Timestamp { batch_indices }) => {
+                batch_indices.clone()
+            }
+            _ => Vec::new(),
+        };
+        Failure {
+            code: error.code(),
+            log_start_offset: partition.log_start_offset(),
+            message: Some(error.to_string()),
+            record_errors,
+        }
+    }
+
+    fn into_response(self, index: i32) -> PartitionProduceResponse {
+        let errors = self.record_errors.into_iter().map(|at| BatchIndexAndErrorMessage::default().with_batch_index(at));
+        PartitionProduceResponse::default()
+            .with_index(index)
+            .with_error_code(self.code)
+            .with_base_offset(-1)
+            .with_log_append_time_ms(-1)
+            .with_log_start_offset(self.log_start_offset)
+            .with_record_errors(errors.collect())
+            .with_error_message(self.message.map(StrBytes::from_string))
+    }
+}

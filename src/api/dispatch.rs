@@ -1,0 +1,161 @@
+//! Frame → handler: the guard, the catalogue, and the shape of each answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka_protocol::messages as m;
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+use tracing::{debug, error};
+
+use super::context::Context;
+use super::services::Services;
+use super::{cluster, configs, data, groups, topics, transactions};
+use crate::protocol::guard::{self, GuardError};
+use crate::protocol::reply::Reply;
+use crate::protocol::{catalog, decode, encode};
+use crate::server::{Outcome, Peer, Service};
+
+/// The Kafka service behind every listener.
+pub struct Dispatcher {
+    services: Arc<Services>,
+}
+
+/// Why a frame is not answered; the connection is closed, as Kafka does.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("API key {0} is not served")]
+    UnknownApi(i16),
+    #[error("{name} version {version} is not served")]
+    UnsupportedVersion { name: &'static str, version: i16 },
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    #[error(transparent)]
+    Decode(#[from] crate::protocol::DecodeError),
+}
+
+impl Refusal {
+    fn label(&self) -> &'static str {
+        match self {
+            Refusal::UnknownApi(_) => "unknown_api",
+            Refusal::UnsupportedVersion { .. } => "unsupported_version",
+            Refusal::Guard(_) => "malformed",
+            Refusal::Decode(_) => "undecodable",
+        }
+    }
+}
+
+impl Dispatcher {
+    /// A dispatcher over the broker's components.
+    pub fn new(services: Arc<Services>) -> Dispatcher {
+        Dispatcher { services }
+    }
+
+    fn begin(&self, peer: &Peer, frame: Bytes) -> Result<Outcome, Refusal> {
+        let header = guard::check_header(&frame)?;
+        let (key, version, correlation_id) = (header.key, header.version, header.correlation_id);
+        let entry = catalog::find(key).ok_or(Refusal::UnknownApi(key))?;
+        self.services.metrics.observe_request(entry.name);
+        if !(entry.min..=entry.max).contains(&version) {
+            if key == catalog::API_VERSIONS {
+                return Ok(Outcome::Now(encoded(correlation_id, 0, &cluster::api_versions::unsupported())));
+            }
+            return Err(Refusal::UnsupportedVersion { name: entry.name, version });
+        }
+        let body = frame.slice(header.body_start..);
+        guard::check_body(key, version, &body)?;
+        let call = Call {
+            context: Context { services: self.services.clone(), version, peer: peer.clone() },
+            correlation_id,
+            body,
+        };
+        call.route(key)
+    }
+}
+
+impl Service for Dispatcher {
+    fn call(&self, peer: &Peer, frame: Bytes) -> Outcome {
+        self.begin(peer, frame).unwrap_or_else(|refusal| {
+            self.services.metrics.observe_refused(refusal.label());
+            debug!(peer = %peer.remote, reason = %refusal, "request refused; the connection is closed");
+            Outcome::Now(Reply::Close)
+        })
+    }
+}
+
+/// A checked request on its way to its handler.
+struct Call {
+    context: Context,
+    correlation_id: i32,
+    body: Bytes,
+}
+
+impl Call {
+    /// The routing table. Reads and appends answer at once or when durable; what changes metadata runs alone on its
+    /// connection, so that what follows on it sees the change.
+    fn route(self, key: i16) -> Result<Outcome, Refusal> {
+        match key {
+            0 => self.produce(),
+            1 => self.fetch(),
+            2 => self.now(data::list_offsets::handle),
+            3 => self.alone(topics::metadata::handle),
+            10 => self.now(groups::find_coordinator::handle),
+            18 => self.now(cluster::api_versions::handle),
+            19 => self.alone(topics::create_topics::handle),
+            20 => self.alone(topics::delete_topics::handle),
+            21 => self.alone(data::delete_records::handle),
+            22 => self.alone(transactions::init_producer_id::handle),
+            23 => self.now(data::offset_for_leader_epoch::handle),
+            32 => self.now(configs::describe_configs::handle),
+            33 => self.alone(configs::alter_configs::handle),
+            35 => self.now(cluster::describe_log_dirs::handle),
+            37 => self.alone(topics::create_partitions::handle),
+            44 => self.alone(configs::incremental_alter_configs::handle),
+            60 => self.now(cluster::describe_cluster::handle),
+            75 => self.now(topics::describe_topic_partitions::handle),
+            other => Err(Refusal::UnknownApi(other)),
+        }
+    }
+
+    fn now<Q: Decodable, R: Encodable + HeaderVersion>(
+        self,
+        handle: impl FnOnce(&Context, Q) -> R,
+    ) -> Result<Outcome, Refusal> {
+        let request = decode(self.body, self.context.version)?;
+        let response = handle(&self.context, request);
+        Ok(Outcome::Now(encoded(self.correlation_id, self.context.version, &response)))
+    }
+
+    fn alone<Q, R, F>(self, handle: impl FnOnce(Context, Q) -> F) -> Result<Outcome, Refusal>
+    where
+        Q: Decodable,
+        R: Encodable + HeaderVersion,
+        F: Future<Output = R> + Send + 'static,
+    {
+        let request = decode(self.body, self.context.version)?;
+        let (correlation_id, version) = (self.correlation_id, self.context.version);
+        let response = handle(self.context, request);
+        Ok(Outcome::Alone(Box::pin(async move { encoded(correlation_id, version, &response.await) })))
+    }
+
+    fn produce(self) -> Result<Outcome, Refusal> {
+        let request: m::ProduceRequest = decode(self.body, self.context.version)?;
+        Ok(data::produce::handle(&self.context, self.correlation_id, request))
+    }
+
+    fn fetch(self) -> Result<Outcome, Refusal> {
+        let request: m::FetchRequest = decode(self.body, self.context.version)?;
+        Ok(data::fetch::handle(self.context, self.correlation_id, request))
+    }
+}
+
+/// Encodes an answer. One of ours that cannot be encoded is our fault: the client's connection is closed, and the log
+/// says so.
+pub(super) fn encoded<R: Encodable + HeaderVersion>(correlation_id: i32, version: i16, response: &R) -> Reply {
+    match encode::frame(correlation_id, version, response) {
+        Ok(frame) => Reply::Single(frame),
+        Err(error) => {
+            error!(%error, version, "an answer could not be encoded");
+            Reply::Close
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The only mapping from component errors to Kafka's error codes.
+
+use kafka_protocol::ResponseError;
+
+use crate::metadata::{CreatePartitionsError, CreateTopicError, DeleteTopicError, SetOverridesError};
+use crate::partition::registry::OpenError;
+use crate::partition::{AppendError, OffsetError, ReadError};
+use crate::record::validate::{InvalidBatch, InvalidKind};
+
+/// No error.
+pub const NONE: i16 = 0;
+
+/// Kafka's code for an error, and what to tell the client.
+pub trait ToCode {
+    /// The error code of the wire protocol.
+    fn code(&self) -> i16;
+}
+
+impl ToCode for ResponseError {
+    fn code(&self) -> i16 {
+        ResponseError::code(self)
+    }
+}
+
+impl ToCode for InvalidBatch {
+    fn code(&self) -> i16 {
+        match self.kind() {
+            InvalidKind::CorruptMessage => ResponseError::CorruptMessage,
+            InvalidKind::InvalidRecord => ResponseError::InvalidRecord,
+            InvalidKind::MessageTooLarge => ResponseError::MessageTooLarge,
+            InvalidKind::UnsupportedCompressionType => ResponseError::UnsupportedCompressionType,
+            InvalidKind::InvalidTimestamp => ResponseError::InvalidTimestamp,
+            InvalidKind::UnsupportedForMessageFormat => ResponseError::UnsupportedForMessageFormat,
+        }
+        .code()
+    }
+}
+
+impl ToCode for AppendError {
+    fn code(&self) -> i16 {
+        match self {
+            AppendError::Invalid(invalid) => return ToCode::code(invalid),
+            AppendError::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,
+            AppendError::InvalidProducerEpoch { .. } => ResponseError::InvalidProducerEpoch,
+            AppendError::Transactional => ResponseError::InvalidTxnState,
+            AppendError::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
+            AppendError::DiskFull | AppendError::Storage(_) => ResponseError::KafkaStorageError,
+            AppendError::Closed => ResponseError::NotLeaderOrFollower,
+            AppendError::TimedOut => ResponseError::RequestTimedOut,
+        }
+        .code()
+    }
+}
+
+impl ToCode for ReadError {
+    fn code(&self) -> i16 {
+        match self {
+            ReadError::OutOfRange { .. } => ResponseError::OffsetOutOfRange,
+            ReadError::FencedEpoch { .. } => ResponseError::FencedLeaderEpoch,
+            ReadError::UnknownEpoch { .. } => ResponseError::UnknownLeaderEpoch,
+            ReadError::Storage(_) => ResponseError::KafkaStorageError,
+            ReadError::Closed => ResponseError::NotLeaderOrFollower,
+        }
+        .code()
+    }
+}
+
+impl ToCode for OffsetError {
+    fn code(&self) -> i16 {
+        match self {
+            OffsetError::Read(error) => ToCode::code(error),
+            OffsetError::OutOfRange(_) => ResponseError::OffsetOutOfRange.code(),
+        }
+    }
+}
+
+impl ToCode for OpenError {
+    fn code(&self) -> i16 {
+        match self {
+            OpenError::Storage(_) => ResponseError::KafkaStorageError,
+            OpenError::Closed => ResponseError::NotLeaderOrFollower,
+        }
+        .code()
+    }
+}
+
+impl ToCode for CreateTopicError {
+    fn code(&self) -> i16 {
+        match self {
+            CreateTopicError::Name(_) | CreateTopicError::NameCollision { .. } => ResponseError::InvalidTopicException,
+            CreateTopicError::Exists { .. } => ResponseError::TopicAlreadyExists,
+            CreateTopicError::PartitionCount { .. } => ResponseError::InvalidPartitions,
+            CreateTopicError::TooManyPartitions { .. } => ResponseError::InvalidPartitions,
+            CreateTopicError::OverridesTooLarge => ResponseError::InvalidConfig,
+            CreateTopicError::Logs { .. } | CreateTopicError::Journal(_) => ResponseError::KafkaStorageError,
+        }
+        .code()
+    }
+}
+
+impl ToCode for DeleteTopicError {
+    fn code(&self) -> i16 {
+        match self {
+            DeleteTopicError::UnknownName(_) => ResponseError::UnknownTopicOrPartition,
+            DeleteTopicError::UnknownId(_) => ResponseError::UnknownTopicId,
+            DeleteTopicError::Journal(_) => ResponseError::KafkaStorageError,
+        }
+        .code()
+    }
+}
+
+impl ToCode for CreatePartitionsError {
+    fn code(&self) -> i16 {
+        match self {
+            CreatePartitionsError::UnknownName(_) => ResponseError::UnknownTopicOrPartition,
+            CreatePartitionsError::NotMore { .. } | CreatePartitionsError::TooManyPartitions { .. } => {
+                ResponseError::InvalidPartitions
+            }
+            CreatePartitionsError::Logs { .. } | CreatePartitionsError::Journal(_) => ResponseError::KafkaStorageError,
+        }
+        .code()
+    }
+}
+
+impl ToCode for SetOverridesError {
+    fn code(&self) -> i16 {
+        match self {
+            SetOverridesError::UnknownName(_) => ResponseError::UnknownTopicOrPartition,
+            SetOverridesError::UnknownId(_) => ResponseError::UnknownTopicId,
+            SetOverridesError::TooLarge => ResponseError::InvalidConfig,
+            SetOverridesError::Journal(_) => ResponseError::KafkaStorageError,
+        }
+        .code()
+    }
+}

@@ -1,0 +1,39 @@
+//! FindCoordinator (key 10): who coordinates this group or transactional id. On one node: this broker.
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::BrokerId;
+use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
+use kafka_protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::api::context::Context;
+
+/// Key types: groups, transactions (KIP-98), share-group partitions (KIP-932).
+const KEY_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
+/// First version that asks for several keys at once (KIP-699).
+const BATCHED_FROM: i16 = 4;
+
+/// Names this broker for each key.
+pub fn handle(context: &Context, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
+    let error = if KEY_TYPES.contains(&request.key_type) { 0 } else { ResponseError::InvalidRequest.code() };
+    let (host, port) = if error == 0 { context.advertised() } else { (String::new(), -1) };
+    let host = StrBytes::from_string(host);
+    let node_id = BrokerId(if error == 0 { context.services.config.node_id } else { -1 });
+    if context.version < BATCHED_FROM {
+        return FindCoordinatorResponse::default()
+            .with_error_code(error)
+            .with_node_id(node_id)
+            .with_host(host)
+            .with_port(port);
+    }
+    let coordinators = request.coordinator_keys.into_iter().map(|key| {
+        // The key is copied out of the request's frame only as a reference: it lives as long as this answer.
+        Coordinator::default()
+            .with_key(key)
+            .with_node_id(node_id)
+            .with_host(host.clone())
+            .with_port(port)
+            .with_error_code(error)
+    });
+    FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
+}

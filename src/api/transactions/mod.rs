@@ -1,0 +1,3 @@
+//! Producer ids; transactions.
+
+pub mod init_producer_id;

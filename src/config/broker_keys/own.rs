@@ -1,0 +1,23 @@
+//! Keys of Tidelog's own; they start with `tidelog.`.
+//!
+//! One row per key: type, default, permitted values, what it does here => what it means.
+
+use super::KeyDef;
+use super::Effect::{Acts};
+use crate::config::validate::Check::{Any, AtLeast};
+use crate::config::validate::types::ValueType::{Int, Long, String as Text};
+
+super::keys! {
+    /// Broker keys of this area.
+    pub(super) static KEYS;
+    shown "tidelog.metrics.listener": Text = Some("127.0.0.1:9404"), Any, Acts
+        => "The host:port on which Prometheus metrics and health are served; empty switches it off.";
+    shown "tidelog.max.inflight.bytes": Long = Some("268435456"), AtLeast(1), Acts
+        => "How many bytes of requests all connections together may have in work before sockets are no longer read.";
+    shown "tidelog.max.inflight.bytes.per.connection": Long = Some("104923136"), AtLeast(1), Acts
+        => "How many bytes of requests one connection may have in work; at least one request of the largest size must fit.";
+    shown "tidelog.max.partitions": Int = Some("100000"), AtLeast(1), Acts
+        => "How many partitions the node holds at most; a topic that would exceed it is refused.";
+    shown "tidelog.max.decompressed.bytes": Long = Some("67108864"), AtLeast(1), Acts
+        => "How large one record batch may be once decompressed, in bytes.";
+}

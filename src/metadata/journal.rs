@@ -1,0 +1,178 @@
+//! The seam where a change becomes durable. One node writes its state store; a cluster would replicate here.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::change::Change;
+use super::error::JournalError;
+use super::image::MetadataImage;
+use super::store::{self, RowKey};
+use crate::storage::{Durability, StateError, StateStore, WriteBatch};
+
+/// One list of changes on its way to be durable.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// What becomes true.
+    pub changes: &'a [Change],
+    /// The image before.
+    pub before: &'a MetadataImage,
+    /// The image after; its version is this entry's index, one above that of `before`.
+    pub after: &'a MetadataImage,
+}
+
+/// An ordered, durable list of changes.
+pub trait Journal: Send + Sync + 'static {
+    /// Returns once the whole entry is durable. Blocks. On an error nothing of it may be published; should
+    /// the process die before the next successful call, the entry may nonetheless turn up, whole.
+    fn append(&self, entry: Entry<'_>) -> Result<(), JournalError>;
+}
+
+/// Writes an entry's rows, and its index, as one synced batch. The rows are the image itself, so a start
+/// reads the image and does not replay.
+///
+/// A failed synced write leaves its outcome open: the rows may have reached the log and reappear after a
+/// restart. For a deletion that would be a loss, because the topic stays visible and keeps taking records.
+/// So no further entry is written until the rows of the failed one have been durably put back.
+pub struct StateJournal {
+    store: Arc<dyn StateStore>,
+    /// Rows whose content on disk is unknown. At most those of one entry.
+    uncertain: Mutex<Vec<RowKey>>,
+}
+
+impl std::fmt::Debug for StateJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StateJournal").field("uncertain", &self.uncertain).finish_non_exhaustive()
+    }
+}
+
+impl StateJournal {
+    /// A journal in `store`.
+    pub fn new(store: Arc<dyn StateStore>) -> Self {
+        Self { store, uncertain: Mutex::new(Vec::new()) }
+    }
+
+    /// Puts back what `image` says about the rows of a failed entry.
+    fn put_back(&self, image: &MetadataImage, rows: &mut Vec<RowKey>) -> Result<(), StateError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut batch = WriteBatch::new();
+        for row in rows.iter() {
+            store::write_row(&mut batch, row, image);
+        }
+        store::write_index(&mut batch, image.version);
+        self.store.write(batch, Durability::Synced)?;
+        rows.clear();
+        Ok(())
+    }
+}
+
+impl Journal for StateJournal {
+    fn append(&self, entry: Entry<'_>) -> Result<(), JournalError> {
+        debug_assert_eq!(entry.after.version, entry.before.version + 1);
+        let mut uncertain = self.uncertain.lock();
+        self.put_back(entry.before, &mut uncertain)?;
+
+        let rows = store::rows_of(&entry);
+        let mut batch = WriteBatch::new();
+        for row in &rows {
+            store::write_row(&mut batch, row, entry.after);
+        }
+        store::write_index(&mut batch, entry.after.version);
+        batch.check_size()?;
+        if let Err(error) = self.store.write(batch, Durability::Synced) {
+            *uncertain = rows;
+            if let Err(again) = self.put_back(entry.before, &mut uncertain) {
+                tracing::error!(%again, "a failed metadata change could not be undone yet; no further change is taken until it is");
+            }
+            return Err(error.into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::change::apply;
+    use crate::metadata::store::load;
+    use crate::storage::{KeySpace, MemoryState};
+    use std::ops::ControlFlow;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use uuid::Uuid;
+
+    /// A store that reports failure for the next writes although the rows got through, the worst case.
+    struct Lying {
+        rows: MemoryState,
+        failures: AtomicU32,
+    }
+
+    impl StateStore for Lying {
+        fn get(&self, space: KeySpace, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+            self.rows.get(space, key)
+        }
+        fn scan_prefix(
+            &self,
+            space: KeySpace,
+            prefix: &[u8],
+            visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        ) -> Result<(), StateError> {
+            self.rows.scan_prefix(space, prefix, visit)
+        }
+        fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StateError> {
+            let left = self.failures.load(Ordering::SeqCst);
+            if left == 1 {
+                // Only the first failing write gets through, its undoing does not.
+                self.failures.store(0, Ordering::SeqCst);
+            } else {
+                self.rows.write(batch, durability)?;
+                self.failures.store(left.saturating_sub(1), Ordering::SeqCst);
+            }
+            match left {
+                0 => Ok(()),
+                _ => Err(StateError::Unavailable { message: "disk".into(), retryable: true }),
+            }
+        }
+        fn flush(&self) -> Result<(), StateError> {
+            self.rows.flush()
+        }
+        fn close(&self) -> Result<(), StateError> {
+            self.rows.close()
+        }
+    }
+
+    #[test]
+    fn a_deletion_that_failed_is_undone_before_anything_else() {
+        let store = Arc::new(Lying { rows: MemoryState::new(), failures: AtomicU32::new(0) });
+        let journal = StateJournal::new(store.clone());
+        let step = |before: &MetadataImage, change: Change| {
+            let after = apply(before, std::slice::from_ref(&change));
+            let entry = Entry { changes: &[change], before, after: &after };
+            journal.append(entry).map(|()| after.clone())
+        };
+        let create = |name: &str, id: u128| Change::TopicCreated {
+            name: name.into(),
+            id: Uuid::from_u128(id),
+            partitions: 1,
+            overrides: Arc::new([("k".to_owned(), "v".to_owned())].into()),
+        };
+        let delete = Change::TopicDeleted { id: Uuid::from_u128(1) };
+        let empty = MetadataImage::empty("c", 1);
+        let image = step(&empty, create("a", 1)).expect("append");
+
+        store.failures.store(2, Ordering::SeqCst);
+        assert!(step(&image, delete.clone()).is_err());
+        let on_disk = load(&*store, empty.clone()).expect("load");
+        assert_eq!(on_disk.topic_count(), 0, "the failed deletion did reach the disk");
+
+        let image = step(&image, create("b", 2)).expect("append");
+        assert_eq!(load(&*store, empty.clone()).expect("load"), image);
+        assert_eq!(image.topic_count(), 2);
+
+        // When undoing works at once, the disk never shows the failed change.
+        store.failures.store(0, Ordering::SeqCst);
+        let image = step(&image, delete).expect("append");
+        assert_eq!(load(&*store, empty).expect("load"), image);
+    }
+}

@@ -1,0 +1,66 @@
+//! What can go wrong with a partition, one enum per operation.
+
+use crate::record::validate::InvalidBatch;
+
+/// Why a batch was not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The batch itself is at fault.
+    #[error(transparent)]
+    Invalid(#[from] InvalidBatch),
+    /// The sequence does not follow the producer's last batch.
+    #[error("out of order sequence number for producer {producer_id}: {found} (incoming), {expected} (expected)")]
+    OutOfOrderSequence { producer_id: i64, found: i32, expected: i32 },
+    /// A newer epoch of this producer is known.
+    #[error("producer {producer_id} has epoch {current}, the batch has {found}")]
+    InvalidProducerEpoch { producer_id: i64, found: i16, current: i16 },
+    /// Transactional batches are not served yet.
+    #[error("transactional batches are not served")]
+    Transactional,
+    /// `min.insync.replicas` asks for more replicas than this one.
+    #[error("{required} in-sync replicas are required, there is 1")]
+    NotEnoughReplicas { required: i32 },
+    /// The disk is full; nothing of the batch is visible, a retry may succeed.
+    #[error("the log directory is full")]
+    DiskFull,
+    /// Writing failed; nothing of the batch was acknowledged.
+    #[error("the log cannot be written: {0}")]
+    Storage(String),
+    /// The partition is closed: its topic was deleted or the broker is stopping.
+    #[error("the partition is closed")]
+    Closed,
+    /// The append was made, but its durability was not reached within the request's timeout.
+    #[error("not durable within the request's timeout")]
+    TimedOut,
+}
+
+/// Why a read was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The offset is below the log start or above what the reader may see.
+    #[error("offset {offset} is outside {start}..={end}")]
+    OutOfRange { offset: i64, start: i64, end: i64 },
+    /// The client knows an older leader epoch than ours.
+    #[error("leader epoch {found} is older than {current}")]
+    FencedEpoch { found: i32, current: i32 },
+    /// The client knows a newer leader epoch than ours.
+    #[error("leader epoch {found} is newer than {current}")]
+    UnknownEpoch { found: i32, current: i32 },
+    /// The segment could not be read.
+    #[error("the log cannot be read: {0}")]
+    Storage(String),
+    /// The partition is closed.
+    #[error("the partition is closed")]
+    Closed,
+}
+
+/// Why an offset request (ListOffsets, DeleteRecords, OffsetForLeaderEpoch) was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum OffsetError {
+    /// The epoch check failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The offset lies outside the log.
+    #[error("offset {0} is out of range")]
+    OutOfRange(i64),
+}

@@ -1,0 +1,28 @@
+//! One log's brain: decides about appends, keeps producer state, and says what readers may see.
+//!
+//! ```text
+//!   log start offset        high watermark      log end offset
+//!        │                        │                   │
+//!  ──────┼────────────────────────┼───────────────────┼──▶ offsets
+//!        │   readable, durable    │  written, not yet │
+//!        │                        │  durable          │
+//! ```
+//!
+//! `log start ≤ high watermark ≤ log end` always holds. With `flush.messages=1`, the shipped default, the high watermark
+//! is the durable offset: nobody reads what a power cut can take back. A partition is not a task: appends run inline on
+//! the caller under one short mutex, and nothing waits while holding it.
+
+pub mod ack;
+pub mod append;
+pub mod error;
+pub mod flusher;
+pub mod handle;
+pub mod maintenance;
+pub mod producers;
+pub mod producer_snapshot;
+pub mod read;
+pub mod registry;
+
+pub use error::{AppendError, OffsetError, ReadError};
+pub use handle::{Partition, PartitionId};
+pub use registry::Registry;

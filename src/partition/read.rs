@@ -1,0 +1,196 @@
+//! What readers may see.
+
+use super::error::{OffsetError, ReadError};
+use super::handle::{Inner, Partition};
+use crate::record::{BatchHeader, Compression, Records, decompress, HEADER_LEN};
+use crate::storage::segment::{LogSlice, ReadError as LogReadError};
+
+/// A read of one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadRequest {
+    /// First offset wanted.
+    pub offset: i64,
+    /// Most bytes to return.
+    pub max_bytes: usize,
+    /// Whether the first batch is returned even if it is larger than `max_bytes` (KIP-74).
+    pub min_one_batch: bool,
+    /// Leader epoch that the client knows, or -1.
+    pub current_leader_epoch: i32,
+    /// Epoch of the record before `offset` as the client saw it, or -1 (KIP-595).
+    pub last_fetched_epoch: i32,
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub struct ReadOutcome {
+    /// Whole batches; the first may begin before the offset asked for. `None` when there is nothing yet.
+    pub slice: Option<LogSlice>,
+    /// High watermark at the time of the read.
+    pub high_watermark: i64,
+    /// Log start offset at the time of the read.
+    pub log_start_offset: i64,
+    /// Epoch and end offset where the client's log and ours part, when they do.
+    pub diverging: Option<(i32, i64)>,
+}
+
+/// A position in time: KIP-79, with the leader epoch of the offset itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimedOffset {
+    /// Offset of the record, or -1.
+    pub offset: i64,
+    /// Its timestamp in milliseconds, or -1.
+    pub timestamp: i64,
+    /// Leader epoch in which it was appended, or -1.
+    pub leader_epoch: i32,
+}
+
+/// Largest decompressed batch that a look-up by timestamp unpacks, bytes.
+const LOOKUP_DECOMPRESSED_MAX: usize = 128 << 20;
+
+impl Partition {
+    /// Finds whole batches from an offset, bounded by the high watermark.
+    ///
+    /// # Errors
+    /// [`ReadError`] as Kafka's fetch has them.
+    pub fn read(&self, request: ReadRequest, now_ms: i64) -> Result<ReadOutcome, ReadError> {
+        let high_watermark = self.high_watermark();
+        let mut inner = self.inner.lock();
+        check_epoch(&inner, request.current_leader_epoch)?;
+        inner.last_used_ms = now_ms;
+        let (start, end) = (inner.log.start_offset(), inner.log.end_offset());
+        if request.last_fetched_epoch >= 0
+            && let Some(diverging) = diverging(&inner, request.last_fetched_epoch, request.offset)
+        {
+            return Ok(ReadOutcome { slice: None, high_watermark, log_start_offset: start, diverging: Some(diverging) });
+        }
+        if request.offset < start || end < request.offset {
+            return Err(ReadError::OutOfRange { offset: request.offset, start, end });
+        }
+        let slice = if request.offset >= high_watermark {
+            None
+        } else {
+            let found = inner.log.read(request.offset, request.max_bytes, high_watermark, request.min_one_batch);
+            Some(found.map_err(|error| match error {
+                LogReadError::OutOfRange { .. } => ReadError::OutOfRange { offset: request.offset, start, end },
+                error => ReadError::Storage(error.to_string()),
+            })?)
+        };
+        let slice = slice.filter(|slice| slice.len > 0);
+        Ok(ReadOutcome { slice, high_watermark, log_start_offset: start, diverging: None })
+    }
+
+    /// Checks a client's leader epoch against ours; -1 always passes.
+    ///
+    /// # Errors
+    /// [`ReadError::FencedEpoch`] or [`ReadError::UnknownEpoch`].
+    pub fn check_leader_epoch(&self, epoch: i32) -> Result<(), ReadError> {
+        check_epoch(&self.inner.lock(), epoch)
+    }
+
+    /// End offset of the largest epoch ≤ `epoch`, with that epoch; (-1, -1) when none is known (KIP-101, KIP-279).
+    pub fn end_offset_for_epoch(&self, epoch: i32) -> (i32, i64) {
+        self.inner.lock().log.end_offset_for_epoch(epoch)
+    }
+
+    /// The first offset, with its leader epoch.
+    pub fn earliest(&self) -> TimedOffset {
+        let inner = self.inner.lock();
+        let offset = inner.log.start_offset();
+        TimedOffset { offset, timestamp: -1, leader_epoch: inner.log.epoch_for_offset(offset) }
+    }
+
+    /// The high watermark, with the leader epoch of the offset: the epoch an append there would carry.
+    pub fn latest(&self) -> TimedOffset {
+        let offset = self.high_watermark();
+        let inner = self.inner.lock();
+        TimedOffset { offset, timestamp: -1, leader_epoch: inner.log.epoch_for_offset(offset) }
+    }
+
+    /// The first committed record with a timestamp ≥ `timestamp`.
+    ///
+    /// # Errors
+    /// [`OffsetError`] when a segment cannot be read.
+    pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimedOffset>, OffsetError> {
+        let high_watermark = self.high_watermark();
+        let slice = {
+            let inner = self.inner.lock();
+            inner.log.offset_for_timestamp(timestamp).map_err(storage)?
+        };
+        let found = match slice {
+            None => None,
+            Some(slice) => first_record(&slice, |_, record_timestamp| record_timestamp >= timestamp)?,
+        };
+        let start = self.log_start_offset();
+        Ok(found.filter(|found| start <= found.offset && found.offset < high_watermark))
+    }
+
+    /// The committed record with the largest timestamp, the first of them if several (KIP-734).
+    ///
+    /// # Errors
+    /// [`OffsetError`] when a segment cannot be read.
+    pub fn max_timestamp(&self) -> Result<Option<TimedOffset>, OffsetError> {
+        let high_watermark = self.high_watermark();
+        let slice = {
+            let inner = self.inner.lock();
+            inner.log.max_timestamp_batch().map_err(storage)?
+        };
+        let Some(slice) = slice else { return Ok(None) };
+        let found = first_record(&slice, |header, timestamp| timestamp == header.max_timestamp)?;
+        Ok(found.filter(|found| found.offset < high_watermark))
+    }
+}
+
+fn storage(error: impl std::fmt::Display) -> OffsetError {
+    OffsetError::Read(ReadError::Storage(error.to_string()))
+}
+
+fn check_epoch(inner: &Inner, epoch: i32) -> Result<(), ReadError> {
+    if inner.closed {
+        return Err(ReadError::Closed);
+    }
+    let current = inner.leader_epoch;
+    if epoch < 0 || epoch == current {
+        Ok(())
+    } else if epoch < current {
+        Err(ReadError::FencedEpoch { found: epoch, current })
+    } else {
+        Err(ReadError::UnknownEpoch { found: epoch, current })
+    }
+}
+
+/// Where a client that last saw `epoch` before `offset` leaves our history (`Partition.readRecords`).
+fn diverging(inner: &Inner, epoch: i32, offset: i64) -> Option<(i32, i64)> {
+    let (known_epoch, end_offset) = inner.log.end_offset_for_epoch(epoch);
+    (known_epoch != epoch || end_offset < offset).then_some((known_epoch, end_offset))
+}
+
+/// The first record of the first batch of `slice` that satisfies `wanted`.
+fn first_record(
+    slice: &LogSlice,
+    wanted: impl Fn(&BatchHeader, i64) -> bool,
+) -> Result<Option<TimedOffset>, OffsetError> {
+    let mut bytes = vec![0; slice.len];
+    slice.file.read_exact_at(&mut bytes, slice.position).map_err(storage)?;
+    let header = BatchHeader::parse(&bytes).map_err(storage)?;
+    let batch = bytes.get(..header.size_in_bytes()).ok_or_else(|| storage("a batch is cut short"))?;
+    let at = |offset, timestamp| TimedOffset { offset, timestamp, leader_epoch: header.partition_leader_epoch };
+    if header.is_log_append_time() {
+        return Ok(wanted(&header, header.max_timestamp).then(|| at(header.base_offset, header.max_timestamp)));
+    }
+    let codec = header.compression().map_err(storage)?;
+    let unpacked;
+    let payload = if codec == Compression::None {
+        &batch[HEADER_LEN..]
+    } else {
+        unpacked = decompress(codec, &batch[HEADER_LEN..], LOOKUP_DECOMPRESSED_MAX).map_err(storage)?;
+        &unpacked[..]
+    };
+    for record in Records::new(payload, header.record_count) {
+        let record = record.map_err(storage)?;
+        let timestamp = header.base_timestamp.saturating_add(record.timestamp_delta);
+        if wanted(&header, timestamp) {
+            return Ok(Some(at(header.base_offset + i64::from(record.offset_delta), timestamp)));
+        }
+    }
+    Ok(None)
+}

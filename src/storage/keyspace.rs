@@ -1,0 +1,73 @@
+//! The whole state database on one screen: which key spaces exist, who owns each, and the shape of its rows.
+//!
+//! A key space is a column family in RocksDB and a map in memory. A new one is added here only when its
+//! owner is written; a name, once shipped, never changes its meaning, because it is on people's disks.
+
+/// One independent, ordered map of byte keys to byte values.
+///
+/// | space | owner | key | value |
+/// |---|---|---|---|
+/// | `Topics` | `metadata/store/topic.rs` | topic name, UTF-8 | id, partition count, creation index |
+/// | `Configs` | `metadata/store/topic_override.rs` | topic id, 16 bytes | all overrides of that topic |
+/// | `Cluster` | `metadata/store/cluster_id.rs` and `metadata/store/mod.rs` | a fixed word | identity; last metadata index |
+/// | `ProducerIds` | `metadata/store/producer_block.rs` | a fixed word | first producer id not yet reserved |
+///
+/// A write batch is atomic across key spaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeySpace {
+    /// Topics that exist. Keyed by name so that a name can never own two rows.
+    Topics,
+    /// Topic-level configuration overrides. Keyed by topic id so that a re-created topic inherits nothing.
+    Configs,
+    /// Facts of the whole cluster: identity, format version, last applied metadata index.
+    Cluster,
+    /// Reservation of producer id blocks.
+    ProducerIds,
+}
+
+impl KeySpace {
+    /// Every key space, in the order of their on-disk ids.
+    pub const ALL: [Self; 4] = [
+        Self::Topics,
+        Self::Configs,
+        Self::Cluster,
+        Self::ProducerIds,
+    ];
+
+    /// The name under which this key space is stored. Part of the disk format.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Topics => "topics",
+            Self::Configs => "configs",
+            Self::Cluster => "cluster",
+            Self::ProducerIds => "producer_ids",
+        }
+    }
+
+    /// Position in [`KeySpace::ALL`]; used to index per-space tables.
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KeySpace;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn positions_match_the_list_and_names_are_distinct() {
+        for (position, space) in KeySpace::ALL.into_iter().enumerate() {
+            assert_eq!(space.index(), position);
+        }
+        let names: BTreeSet<_> = KeySpace::ALL.iter().map(|space| space.name()).collect();
+        assert_eq!(names.len(), KeySpace::ALL.len());
+    }
+
+    /// The names are on disk: a change of any of them must be noticed here first.
+    #[test]
+    fn names_on_disk_do_not_change() {
+        let names = KeySpace::ALL.map(KeySpace::name);
+        assert_eq!(names, ["topics", "configs", "cluster", "producer_ids"]);
+    }
+}

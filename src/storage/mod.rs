@@ -1,0 +1,18 @@
+//! Durable bytes. Two kinds of them, each behind its own front door: the record log in [`segment`] and
+//! the small ordered state (topics, configs, identity, producer ids) behind [`StateStore`].
+//!
+//! This folder knows nothing of producers, groups, transactions or the wire. What a key or a value *means*
+//! is decided by the component that owns its [`KeySpace`].
+
+pub mod keyspace;
+pub mod memory_state;
+pub mod rocks;
+pub mod segment;
+pub mod state_store;
+
+#[cfg(test)]
+pub(crate) mod conformance;
+
+pub use keyspace::KeySpace;
+pub use memory_state::MemoryState;
+pub use state_store::{Durability, StateError, StateStore, WriteBatch};

@@ -1,0 +1,219 @@
+//! [`StateStore`] on RocksDB.
+//!
+//! It translates calls and errors, nothing more: no key or value is interpreted here.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use parking_lot::RwLock;
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, Error, ErrorKind,
+    FlushOptions, PrefixRange, ReadOptions, WriteOptions,
+};
+
+use super::options;
+use crate::storage::keyspace::KeySpace;
+use crate::storage::state_store::{Durability, StateError, StateStore, WriteBatch, WriteOp};
+
+/// An open database. Dropping it closes it; [`StateStore::close`] does so at a chosen moment and reports.
+pub struct RocksState {
+    /// `None` once closed. Calls hold the read side while they run, so closing waits for them; they take
+    /// it recursively, because a scan's visitor may call back while a closer is already waiting.
+    db: RwLock<Option<DB>>,
+}
+
+impl std::fmt::Debug for RocksState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RocksState").finish_non_exhaustive()
+    }
+}
+
+impl RocksState {
+    /// Opens the database in `dir`, creating it when absent, and replays what a crash left behind.
+    ///
+    /// Blocks on the disk. Fails when another process has the directory open (RocksDB's lock file), when
+    /// it was written by a newer version, or when it is damaged.
+    pub fn open(dir: &Path) -> Result<Self, StateError> {
+        let database = options::database();
+        refuse_unknown_families(&database, dir)?;
+        let cache = options::block_cache();
+        let families = KeySpace::ALL
+            .iter()
+            .map(|space| space.name())
+            .chain([DEFAULT_COLUMN_FAMILY_NAME])
+            .map(|name| ColumnFamilyDescriptor::new(name, options::family(&cache)));
+        let db = DB::open_cf_descriptors(&database, dir, families).map_err(translate)?;
+        Ok(Self { db: RwLock::new(Some(db)) })
+    }
+
+    fn with<T>(&self, call: impl FnOnce(&DB) -> Result<T, StateError>) -> Result<T, StateError> {
+        match &*self.db.read_recursive() {
+            Some(db) => call(db),
+            None => Err(StateError::Closed),
+        }
+    }
+}
+
+/// RocksDB refuses by itself to leave a column family closed, but says so in words no operator expects.
+fn refuse_unknown_families(database: &rocksdb::Options, dir: &Path) -> Result<(), StateError> {
+    // Without this file there is no database yet, and asking for its families is an error.
+    if !dir.join("CURRENT").exists() {
+        return Ok(());
+    }
+    let known = |name: &String| {
+        name == DEFAULT_COLUMN_FAMILY_NAME || KeySpace::ALL.iter().any(|space| space.name() == name)
+    };
+    let mut unknown = DB::list_cf(database, dir).map_err(translate)?;
+    unknown.retain(|name| !known(name));
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(StateError::UnknownKeySpaces { names: unknown.join(", ") })
+}
+
+fn family(db: &DB, space: KeySpace) -> Result<&ColumnFamily, StateError> {
+    db.cf_handle(space.name()).ok_or_else(|| StateError::Corrupt {
+        message: format!("column family {} is not open", space.name()),
+    })
+}
+
+fn translate(error: Error) -> StateError {
+    let kind = error.kind();
+    let message = error.into_string();
+    match kind {
+        ErrorKind::Corruption => StateError::Corrupt { message },
+        ErrorKind::Busy | ErrorKind::TryAgain | ErrorKind::TimedOut | ErrorKind::Incomplete => {
+            StateError::Unavailable { message, retryable: true }
+        }
+        // A full disk heals when space is freed; RocksDB then resumes by itself.
+        ErrorKind::IOError => {
+            let retryable = message.contains("No space left");
+            StateError::Unavailable { message, retryable }
+        }
+        _ => StateError::Unavailable { message, retryable: false },
+    }
+}
+
+impl StateStore for RocksState {
+    fn get(&self, space: KeySpace, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.with(|db| db.get_cf(family(db, space)?, key).map_err(translate))
+    }
+
+    fn scan_prefix(
+        &self,
+        space: KeySpace,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        self.with(|db| {
+            let mut read = ReadOptions::default();
+            read.set_iterate_range(PrefixRange(prefix));
+            // A scan reads each row once: it must not push the working set out of a 1 MiB cache.
+            read.fill_cache(false);
+            let mut rows = db.raw_iterator_cf_opt(family(db, space)?, read);
+            rows.seek(prefix);
+            while let Some((key, value)) = rows.item() {
+                if visit(key, value).is_break() {
+                    return Ok(());
+                }
+                rows.next();
+            }
+            // An iterator that met damage looks exhausted; only its status tells.
+            rows.status().map_err(translate)
+        })
+    }
+
+    fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StateError> {
+        batch.check_size()?;
+        self.with(|db| {
+            let mut native = rocksdb::WriteBatch::default();
+            for op in batch.ops() {
+                match op {
+                    WriteOp::Put { space, key, value } => {
+                        native.put_cf(family(db, *space)?, key, value);
+                    }
+                    WriteOp::Delete { space, key } => native.delete_cf(family(db, *space)?, key),
+                }
+            }
+            let mut write = WriteOptions::default();
+            write.set_sync(durability == Durability::Synced);
+            db.write_opt(native, &write).map_err(translate)
+        })
+    }
+
+    fn flush(&self) -> Result<(), StateError> {
+        self.with(|db| db.flush_wal(true).map_err(translate))
+    }
+
+    fn close(&self) -> Result<(), StateError> {
+        let mut slot = self.db.write();
+        let Some(db) = slot.take() else {
+            return Ok(());
+        };
+        // Rows are safe once the log is synced. Writing the tables as well spares the next start the
+        // replay of that log.
+        db.flush_wal(true).map_err(translate)?;
+        let families = KeySpace::ALL
+            .iter()
+            .map(|space| family(&db, *space))
+            .collect::<Result<Vec<_>, _>>()?;
+        db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(translate)?;
+        db.cancel_all_background_work(true);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::conformance;
+    use std::sync::Arc;
+
+    #[test]
+    fn conforms() {
+        conformance::run(|| {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            move || {
+                Arc::new(RocksState::open(dir.path()).expect("open")) as Arc<dyn StateStore>
+            }
+        });
+    }
+
+    #[test]
+    fn rows_survive_without_close() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        let store = RocksState::open(dir.path()).expect("open");
+        let mut batch = WriteBatch::new();
+        batch.put(KeySpace::Topics, *b"t", *b"1");
+        store.write(batch, Durability::Synced).expect("write");
+        // What is on disk at this instant, with the writer still running, is what a crash leaves.
+        for entry in std::fs::read_dir(dir.path()).expect("list") {
+            let entry = entry.expect("entry");
+            if entry.file_name() != "LOCK" {
+                std::fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("copy");
+            }
+        }
+        let reopened = RocksState::open(copy.path()).expect("open the copy");
+        assert_eq!(reopened.get(KeySpace::Topics, b"t"), Ok(Some(b"1".to_vec())));
+    }
+
+    #[test]
+    fn a_second_opener_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let _first = RocksState::open(dir.path()).expect("open");
+        let second = RocksState::open(dir.path());
+        assert!(matches!(second, Err(StateError::Unavailable { .. })), "{second:?}");
+    }
+
+    #[test]
+    fn a_newer_database_is_refused_by_name() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        {
+            let names = ["default", "topics", "from_the_future"];
+            let _db = DB::open_cf(&options::database(), dir.path(), names).expect("open");
+        }
+        let refused = RocksState::open(dir.path()).expect_err("an unknown family");
+        assert_eq!(refused, StateError::UnknownKeySpaces { names: "from_the_future".into() });
+    }
+}

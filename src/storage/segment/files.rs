@@ -1,0 +1,386 @@
+//! File handles that open when they are used, and the bound on how many stay open.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::dir::{FileKind, segment_path};
+use super::error::StorageError;
+
+/// Open files kept by default: half of the usual soft limit of 1024 descriptors.
+pub const DEFAULT_OPEN_FILES: usize = 512;
+/// Handles looked at for one that can be closed, each time one opens. When that many in a row
+/// are dirty, the next sync is due anyway and the bound gives way for that long.
+const EVICTION_STEPS: usize = 64;
+
+/// Bounds the open files of all logs that share it.
+///
+/// The order is that of a clock: a handle used since the hand passed gets another round.
+#[derive(Debug)]
+pub struct FileCache {
+    capacity: usize,
+    ring: Mutex<VecDeque<Weak<FileHandle>>>,
+}
+
+impl FileCache {
+    /// A cache that closes idle files above `capacity`.
+    pub fn new(capacity: usize) -> Arc<Self> {
+        Arc::new(Self { capacity, ring: Mutex::new(VecDeque::new()) })
+    }
+
+    /// Handles in the ring; those of dropped logs leave when the hand passes.
+    pub fn tracked(&self) -> usize {
+        self.ring.lock().len()
+    }
+
+    fn opened(&self, handle: &Arc<FileHandle>) {
+        let mut ring = self.ring.lock();
+        if !handle.tracked.swap(true, Ordering::Relaxed) {
+            ring.push_back(Arc::downgrade(handle));
+        }
+        for _ in 0..EVICTION_STEPS.min(ring.len()) {
+            if ring.len() <= self.capacity {
+                break;
+            }
+            let Some(weak) = ring.pop_front() else { break };
+            let Some(candidate) = weak.upgrade() else { continue };
+            let used = candidate.touched.swap(false, Ordering::Relaxed);
+            if used || !candidate.close_if_clean() {
+                ring.push_back(weak);
+            } else {
+                candidate.tracked.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// What the handles of one partition share.
+#[derive(Debug)]
+pub(super) struct LogDir {
+    pub path: PathBuf,
+    pub cache: Arc<FileCache>,
+    stopped: AtomicBool,
+}
+
+impl LogDir {
+    pub fn new(path: &Path, cache: Arc<FileCache>) -> Arc<Self> {
+        Arc::new(Self { path: path.to_path_buf(), cache, stopped: AtomicBool::new(false) })
+    }
+
+    pub fn check(&self) -> Result<(), StorageError> {
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(StorageError::Stopped { path: self.path.clone() });
+        }
+        Ok(())
+    }
+
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+}
+
+/// One file of a log. Costs no descriptor until it is used.
+///
+/// A file with unsynced writes is never closed by the cache: Linux reports a failed write-back
+/// to descriptors that were open when it happened, and a file closed before its sync could lose
+/// data without anyone hearing of it.
+#[derive(Debug)]
+pub struct FileHandle {
+    dir: Arc<LogDir>,
+    base_offset: i64,
+    kind: FileKind,
+    open: Mutex<Option<Arc<File>>>,
+    written: AtomicU64,
+    synced: AtomicU64,
+    /// The name no longer belongs to these bytes, so it must not be opened again.
+    retired: AtomicBool,
+    tracked: AtomicBool,
+    touched: AtomicBool,
+}
+
+/// What had been written when a sync began; see [`FileHandle::sync_begin`].
+#[derive(Debug, Clone, Copy)]
+pub struct SyncTicket(u64);
+
+impl FileHandle {
+    pub(super) fn new(dir: &Arc<LogDir>, base_offset: i64, kind: FileKind) -> Arc<Self> {
+        Arc::new(Self {
+            dir: dir.clone(),
+            base_offset,
+            kind,
+            open: Mutex::new(None),
+            written: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+            retired: AtomicBool::new(false),
+            tracked: AtomicBool::new(false),
+            touched: AtomicBool::new(false),
+        })
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> PathBuf {
+        match self.kind {
+            FileKind::Directory => self.dir.path.clone(),
+            kind => segment_path(&self.dir.path, self.base_offset, kind.extension()),
+        }
+    }
+
+    /// The open file. Whoever holds it can go on reading after the segment was deleted.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or its segment was removed from the log meanwhile.
+    pub fn file(self: &Arc<Self>) -> Result<Arc<File>, StorageError> {
+        self.touched.store(true, Ordering::Relaxed);
+        let mut open = self.open.lock();
+        if let Some(file) = &*open {
+            return Ok(file.clone());
+        }
+        let path = self.path();
+        if self.retired.load(Ordering::Acquire) {
+            let source = io::Error::from(io::ErrorKind::NotFound);
+            return Err(StorageError::io("open removed", &path, source));
+        }
+        let write = self.kind != FileKind::Directory;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(write)
+            .open(&path)
+            .map_err(|source| StorageError::io("open", &path, source))?;
+        let file = Arc::new(file);
+        *open = Some(file.clone());
+        drop(open);
+        self.dir.cache.opened(self);
+        Ok(file)
+    }
+
+    /// Creates the file, or empties the index a failed roll left behind. A `.log` with content
+    /// is never emptied.
+    pub(super) fn create(self: &Arc<Self>) -> Result<(), StorageError> {
+        let path = self.path();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(self.kind != FileKind::Log)
+            .open(&path)
+            .map_err(|source| StorageError::io("create", &path, source))?;
+        let length =
+            file.metadata().map_err(|source| StorageError::io("create", &path, source))?.len();
+        if length > 0 {
+            return Err(StorageError::corrupt(&path, 0, "a new segment's file holds data"));
+        }
+        self.touched.store(true, Ordering::Relaxed);
+        self.mark_written();
+        *self.open.lock() = Some(Arc::new(file));
+        self.dir.cache.opened(self);
+        Ok(())
+    }
+
+    /// Bytes in the file.
+    pub(super) fn len(self: &Arc<Self>) -> Result<u64, StorageError> {
+        let file = self.file()?;
+        let metadata =
+            file.metadata().map_err(|source| StorageError::io("inspect", &self.path(), source))?;
+        Ok(metadata.len())
+    }
+
+    /// Fills `buf` from `position`; fewer bytes only at the end of the file.
+    pub fn read_at(self: &Arc<Self>, buf: &mut [u8], position: u64) -> Result<usize, StorageError> {
+        let file = self.file()?;
+        let mut filled = 0;
+        while filled < buf.len() {
+            match file.read_at(&mut buf[filled..], position + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(StorageError::io("read", &self.path(), source)),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Writes two pieces one after the other at `position`, going on after a short write.
+    pub(super) fn write_at(
+        self: &Arc<Self>,
+        mut head: &[u8],
+        mut tail: &[u8],
+        mut position: u64,
+    ) -> Result<(), StorageError> {
+        self.dir.check()?;
+        // Counted before, so that the cache keeps the descriptor, and after, so that a sync
+        // which began in between does not cover it.
+        self.mark_written();
+        let file = self.file()?;
+        let fail = |source| StorageError::io("write", &self.path(), source);
+        while !head.is_empty() || !tail.is_empty() {
+            let pieces = [IoSlice::new(head), IoSlice::new(tail)];
+            match rustix::io::pwritev(&*file, &pieces, position) {
+                Ok(0) => return Err(fail(io::Error::from(io::ErrorKind::WriteZero))),
+                Ok(count) => {
+                    let from_head = count.min(head.len());
+                    head = &head[from_head..];
+                    tail = &tail[count - from_head..];
+                    position += count as u64;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(fail(error.into())),
+            }
+        }
+        self.mark_written();
+        Ok(())
+    }
+
+    /// Cuts the file to `length` bytes.
+    pub(super) fn truncate(self: &Arc<Self>, length: u64) -> Result<(), StorageError> {
+        self.mark_written();
+        let cut = self.file()?.set_len(length);
+        self.mark_written();
+        cut.map_err(|source| StorageError::io("truncate", &self.path(), source))
+    }
+
+    /// Notes that something was written that a sync must still make durable.
+    pub(super) fn mark_written(&self) {
+        self.written.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// True if a sync is still needed.
+    pub fn is_dirty(&self) -> bool {
+        self.written.load(Ordering::Acquire) > self.synced.load(Ordering::Acquire)
+    }
+
+    /// Makes everything written so far durable. After a failure the whole log refuses writes
+    /// and syncs until it is reopened.
+    pub fn sync(self: &Arc<Self>) -> Result<(), StorageError> {
+        self.dir.check()?;
+        let ticket = self.sync_begin();
+        let synced = self.file().and_then(|file| {
+            let result = match self.kind {
+                FileKind::Directory => file.sync_all(),
+                _ => file.sync_data(),
+            };
+            result.map_err(|source| StorageError::io("sync", &self.path(), source))
+        });
+        match synced {
+            Ok(()) => {
+                self.sync_done(ticket);
+                Ok(())
+            }
+            // A removed segment has nothing left to protect.
+            Err(_) if self.retired.load(Ordering::Acquire) => Ok(()),
+            Err(error) => {
+                self.dir.stop();
+                Err(error)
+            }
+        }
+    }
+
+    /// For a caller that syncs the whole file system (`syncfs`): take a ticket of each handle
+    /// before, and give it back with [`Self::sync_done`] or [`Self::sync_failed`] after.
+    pub fn sync_begin(&self) -> SyncTicket {
+        SyncTicket(self.written.load(Ordering::Acquire))
+    }
+
+    /// The sync that `ticket` belongs to succeeded.
+    pub fn sync_done(&self, ticket: SyncTicket) {
+        self.synced.fetch_max(ticket.0, Ordering::AcqRel);
+    }
+
+    /// A sync that should have covered this file failed: its log stops.
+    pub fn sync_failed(&self) {
+        self.dir.stop();
+    }
+
+    /// Closes the descriptor if nothing unsynced depends on it; true if it is closed.
+    pub(super) fn close_if_clean(&self) -> bool {
+        let Some(mut open) = self.open.try_lock() else { return false };
+        if self.is_dirty() && !self.retired.load(Ordering::Acquire) {
+            return false;
+        }
+        *open = None;
+        true
+    }
+
+    /// The file leaves the log: whoever has it open may finish, nobody opens it again.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// True if the file is open now.
+    pub fn is_open(&self) -> bool {
+        self.open.lock().is_some()
+    }
+}
+
+/// When a file was last written, in ms since the epoch.
+pub(super) fn modified_ms(path: &Path) -> Result<i64, StorageError> {
+    let modified = fs::metadata(path)
+        .and_then(|metadata| metadata.modified())
+        .map_err(|source| StorageError::io("inspect", path, source))?;
+    let since = modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Ok(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_files_close_and_dirty_ones_stay_open() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = LogDir::new(temp.path(), FileCache::new(2));
+        let handles: Vec<_> = (0..8).map(|base| FileHandle::new(&dir, base, FileKind::Log)).collect();
+        for handle in &handles {
+            handle.create().unwrap();
+        }
+        assert_eq!(handles.iter().filter(|h| h.is_open()).count(), 8, "all are dirty");
+        handles.iter().for_each(|h| h.sync().unwrap());
+        let extra = FileHandle::new(&dir, 9, FileKind::Log);
+        extra.create().unwrap();
+        extra.sync().unwrap();
+        let again = FileHandle::new(&dir, 10, FileKind::Log);
+        again.create().unwrap();
+        let open = handles.iter().filter(|h| h.is_open()).count();
+        assert!(open <= 1, "{open} of the clean files are still open");
+        assert!(again.is_open());
+        handles[0].write_at(b"ab", b"cd", 0).unwrap();
+        let mut read = [0; 8];
+        assert_eq!(handles[0].read_at(&mut read, 1).unwrap(), 3);
+        assert_eq!(&read[..3], b"bcd");
+    }
+
+    #[test]
+    fn a_sync_covers_only_what_was_written_before_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = LogDir::new(temp.path(), FileCache::new(2));
+        let handle = FileHandle::new(&dir, 0, FileKind::Log);
+        handle.create().unwrap();
+        let ticket = handle.sync_begin();
+        handle.write_at(b"x", b"", 0).unwrap();
+        handle.sync_done(ticket);
+        assert!(handle.is_dirty());
+        handle.sync().unwrap();
+        assert!(!handle.is_dirty());
+        handle.sync_failed();
+        assert!(matches!(handle.write_at(b"x", b"", 1), Err(StorageError::Stopped { .. })));
+        assert!(matches!(handle.sync(), Err(StorageError::Stopped { .. })));
+    }
+
+    #[test]
+    fn a_removed_file_is_not_opened_again() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = LogDir::new(temp.path(), FileCache::new(2));
+        let handle = FileHandle::new(&dir, 0, FileKind::Log);
+        handle.create().unwrap();
+        let held = handle.file().unwrap();
+        handle.retire();
+        assert!(handle.close_if_clean());
+        assert!(handle.file().is_err());
+        assert_eq!(held.metadata().unwrap().len(), 0);
+    }
+}
