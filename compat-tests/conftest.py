@@ -188,14 +188,16 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def new_topic(broker):
-    """A function that creates a topic with a name of its own and returns the name."""
+    """A function that creates a topic with a name of its own, without retention by time, and returns the name."""
     from confluent_kafka.admin import AdminClient, NewTopic
 
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
 
     def create(label: str, partitions: int = flights.PARTITIONS, config: dict | None = None) -> str:
         name = f"{label}-{os.getpid()}-{next(_numbers)}"
-        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=config or {})
+        # Flights of 2013 are older than any retention by time, and would rightly be deleted at its next check.
+        settings = {"retention.ms": "-1", **(config or {})}
+        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=settings)
         admin.create_topics([topic], operation_timeout=30)[name].result(60)
         return name
 

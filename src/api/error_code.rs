@@ -5,7 +5,7 @@ use kafka_protocol::ResponseError;
 use crate::metadata::{CreatePartitionsError, CreateTopicError, DeleteTopicError, SetOverridesError};
 use crate::partition::registry::OpenError;
 use crate::partition::{AppendError, OffsetError, ReadError};
-use crate::record::validate::{InvalidBatch, InvalidKind};
+use crate::record::{InvalidBatch, InvalidKind};
 
 /// No error.
 pub const NONE: i16 = 0;

@@ -5,7 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::data::fetch_session::FetchSessions;
 use super::metrics::ApiMetrics;
-use crate::config::{BrokerConfig, TopicConfig};
+use crate::broker::data_dir::DataDir;
+use crate::config::{BrokerConfig, TopicConfig, TopicOverrides};
 use crate::metadata::{Controller, MetadataImage, ProducerIds, Topic};
 use crate::partition::{Partition, PartitionId, Registry};
 use crate::partition::registry::{OpenError, Wanted};
@@ -18,6 +19,8 @@ pub struct Services {
     pub controller: Arc<Controller>,
     /// The partitions.
     pub partitions: Arc<Registry>,
+    /// The data directory, for checkpoints.
+    pub data_dir: Arc<DataDir>,
     /// Producer ids from persisted blocks.
     pub producer_ids: Arc<ProducerIds>,
     /// Incremental fetch sessions.
@@ -51,17 +54,37 @@ impl Services {
         if let Some(partition) = self.partitions.opened(topic.id, index) {
             return Ok(partition);
         }
-        let id = PartitionId { topic: topic.name.clone(), topic_id: topic.id, index };
         // Opening reads files: the runtime is told, so that other tasks of this worker move on.
-        tokio::task::block_in_place(|| {
-            self.partitions.get(&Wanted { id, config: self.topic_config(topic) }, self.now_ms())
-        })
+        tokio::task::block_in_place(|| self.open_partition(topic, index))
+    }
+
+    /// As [`Services::partition`], on a thread that may block.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_partition(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, OpenError> {
+        let id = PartitionId { topic: topic.name.clone(), topic_id: topic.id, index };
+        self.partitions.get(&Wanted { id, config: self.topic_config(topic) }, self.now_ms())
+    }
+
+    /// Writes the checkpoint files now; false when that failed.
+    pub async fn checkpoint(self: &Arc<Self>) -> bool {
+        let services = self.clone();
+        let written = tokio::task::spawn_blocking(move || services.data_dir.write_checkpoints(&services)).await;
+        match written {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the checkpoints could not be written");
+                false
+            }
+            Err(_) => false,
+        }
     }
 }
 
 /// A topic's effective settings: its overrides over the broker's defaults.
 pub fn resolve(config: &BrokerConfig, topic: &Topic) -> Arc<TopicConfig> {
-    match crate::config::resolve(config, &topic.overrides) {
+    match crate::config::resolve(config, &TopicOverrides((*topic.overrides).clone())) {
         Ok(resolved) => Arc::new(resolved),
         Err(error) => {
             tracing::warn!(topic = %topic.name, %error, "a stored topic setting is no longer valid; the broker's defaults apply");

@@ -118,7 +118,10 @@ impl BrokerConfig {
                 None => Some(format!("{key} has no effect: keys with free names are not read")),
             })
             .collect();
-        Ok(Loaded { config: typed(raw)?, inert_named })
+        Ok(Loaded {
+            config: typed(raw)?,
+            inert_named,
+        })
     }
 
     /// The value of a broker key as text: what was set, or else its default.
@@ -129,25 +132,40 @@ impl BrokerConfig {
 
 /// The value of `key` in `raw`, or else its default.
 pub(super) fn effective<'a>(raw: &'a BTreeMap<String, String>, key: &str) -> Option<&'a str> {
-    raw.get(key).map(String::as_str).or_else(|| broker_keys::find(key)?.default)
+    raw.get(key)
+        .map(String::as_str)
+        .or_else(|| broker_keys::find(key)?.default)
 }
 
 /// Merges the sources and checks each value by itself.
 fn gather(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError> {
     let mut raw = BTreeMap::new();
-    let file = sources.properties.as_deref().map(properties::parse).transpose()?.unwrap_or_default();
-    let file = file.into_iter().map(|(key, value)| (key, value, "properties file".to_owned()));
+    let file = sources
+        .properties
+        .as_deref()
+        .map(properties::parse)
+        .transpose()?
+        .unwrap_or_default();
+    let file = file
+        .into_iter()
+        .map(|(key, value)| (key, value, "properties file".to_owned()));
     let environment = sources.environment.iter().filter_map(|(variable, value)| {
         let key = environment::key_of(variable, value)?;
         Some((key, value.clone(), format!("environment variable {variable}")))
     });
-    let overrides =
-        sources.overrides.iter().map(|(key, value)| (key.clone(), value.clone(), "command line".to_owned()));
+    let overrides = sources
+        .overrides
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone(), "command line".to_owned()));
     for (key, value, origin) in file.chain(environment).chain(overrides) {
         match broker_keys::find(&key) {
             Some(row) => {
                 // Kafka's parser drops blanks around every value but a password.
-                let value = if row.kind == ValueType::Password { value } else { value.trim().to_owned() };
+                let value = if row.kind == ValueType::Password {
+                    value
+                } else {
+                    value.trim().to_owned()
+                };
                 validate::value(row.name, row.kind, &row.check, &value)?;
                 raw.insert(key, value);
             }
@@ -156,7 +174,11 @@ fn gather(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError> {
             }
             None => {
                 let suggestion = suggest::nearest(&key, broker_keys::all().map(|row| row.name));
-                return Err(ConfigError::UnknownKey { key, origin, suggestion: suggestion.map(str::to_owned) });
+                return Err(ConfigError::UnknownKey {
+                    key,
+                    origin,
+                    suggestion: suggestion.map(str::to_owned),
+                });
             }
         }
     }
@@ -166,13 +188,28 @@ fn gather(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError> {
 /// Refuses settings whose absence the user would only notice when it is too late.
 fn refuse_unserved(raw: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     let refuse = |key: &str, reason: &str| {
-        Err(ConfigError::NotServed { key: key.to_owned(), reason: reason.to_owned() })
+        Err(ConfigError::NotServed {
+            key: key.to_owned(),
+            reason: reason.to_owned(),
+        })
     };
-    if raw.get("authorizer.class.name").is_some_and(|value| !value.is_empty()) {
-        return refuse("authorizer.class.name", "authorization is not served yet, and everybody would be let in");
+    if raw
+        .get("authorizer.class.name")
+        .is_some_and(|value| !value.is_empty())
+    {
+        return refuse(
+            "authorizer.class.name",
+            "authorization is not served yet, and everybody would be let in",
+        );
     }
-    if raw.get("process.roles").is_some_and(|value| !types::list(value).contains(&"broker")) {
-        return refuse("process.roles", "this process is always a broker; the list must contain broker");
+    if raw
+        .get("process.roles")
+        .is_some_and(|value| !types::list(value).contains(&"broker"))
+    {
+        return refuse(
+            "process.roles",
+            "this process is always a broker; the list must contain broker",
+        );
     }
     Ok(())
 }
@@ -195,7 +232,8 @@ impl Reader<'_> {
 
     fn flag(&self, key: &str) -> Result<bool, ConfigError> {
         let text = self.text(key);
-        types::boolean(text).ok_or_else(|| ConfigError::invalid(key, text, "Expected value to be either true or false"))
+        types::boolean(text)
+            .ok_or_else(|| ConfigError::invalid(key, text, "Expected value to be either true or false"))
     }
 
     /// A number whose negative values mean "none".
@@ -213,10 +251,13 @@ fn typed(raw: BTreeMap<String, String>) -> Result<BrokerConfig, ConfigError> {
         controller_names: read.text("controller.listener.names"),
     })?;
     let socket_request_max_bytes = read.number("socket.request.max.bytes")?;
-    let (max_inflight_bytes, max_inflight_bytes_per_connection) = inflight_bounds(&read, socket_request_max_bytes)?;
+    let (max_inflight_bytes, max_inflight_bytes_per_connection) =
+        inflight_bounds(&read, socket_request_max_bytes)?;
     Ok(BrokerConfig {
         node_id: node_id(&read)?,
-        rack: effective(&raw, "broker.rack").filter(|rack| !rack.is_empty()).map(str::to_owned),
+        rack: effective(&raw, "broker.rack")
+            .filter(|rack| !rack.is_empty())
+            .map(str::to_owned),
         listeners,
         advertised,
         log_dirs: log_dirs(&read)?,
@@ -232,7 +273,8 @@ fn typed(raw: BTreeMap<String, String>) -> Result<BrokerConfig, ConfigError> {
         max_connections_per_ip: read.number("max.connections.per.ip")?,
         queued_max_requests: read.number("queued.max.requests")?,
         fetch_max_bytes: read.number("fetch.max.bytes")?,
-        max_incremental_fetch_session_cache_slots: read.number("max.incremental.fetch.session.cache.slots")?,
+        max_incremental_fetch_session_cache_slots: read
+            .number("max.incremental.fetch.session.cache.slots")?,
         max_request_partition_size_limit: read.number("max.request.partition.size.limit")?,
         log_retention_check_interval_ms: read.number("log.retention.check.interval.ms")?,
         log_flush_offset_checkpoint_interval_ms: read.number("log.flush.offset.checkpoint.interval.ms")?,
@@ -254,9 +296,9 @@ fn node_id(read: &Reader<'_>) -> Result<i32, ConfigError> {
     let new: i32 = read.number("node.id")?;
     let old: i32 = read.number("broker.id")?;
     match (read.0.contains_key("node.id"), old >= 0) {
-        (true, true) if new != old => {
-            Err(ConfigError::Conflict(format!("node.id is {new} but broker.id is {old}; set node.id only")))
-        }
+        (true, true) if new != old => Err(ConfigError::Conflict(format!(
+            "node.id is {new} but broker.id is {old}; set node.id only"
+        ))),
         (false, true) => Ok(old),
         _ => Ok(new),
     }
@@ -270,12 +312,23 @@ fn log_dirs(read: &Reader<'_>) -> Result<Vec<PathBuf>, ConfigError> {
     };
     let names = types::list(text);
     if names.is_empty() || names.contains(&"") {
-        return Err(ConfigError::invalid("log.dirs", text, "every data directory needs a name"));
+        return Err(ConfigError::invalid(
+            "log.dirs",
+            text,
+            "every data directory needs a name",
+        ));
     }
     let dirs: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
-    let repeated = dirs.iter().enumerate().any(|(at, dir)| dirs.iter().skip(at + 1).any(|later| later == dir));
+    let repeated = dirs
+        .iter()
+        .enumerate()
+        .any(|(at, dir)| dirs.iter().skip(at + 1).any(|later| later == dir));
     if repeated {
-        return Err(ConfigError::invalid("log.dirs", text, "a data directory is listed twice"));
+        return Err(ConfigError::invalid(
+            "log.dirs",
+            text,
+            "a data directory is listed twice",
+        ));
     }
     Ok(dirs)
 }
@@ -286,7 +339,9 @@ fn metrics_listener(read: &Reader<'_>) -> Result<Option<HostPort>, ConfigError> 
     if text.trim().is_empty() {
         return Ok(None);
     }
-    listeners::host_port(text).map(Some).ok_or_else(|| ConfigError::invalid(key, text, "expected host:port, or nothing"))
+    listeners::host_port(text)
+        .map(Some)
+        .ok_or_else(|| ConfigError::invalid(key, text, "expected host:port, or nothing"))
 }
 
 /// The bounds on requests in work: in all, and per connection. Where they are not set they grow with the
@@ -298,11 +353,19 @@ fn inflight_bounds(read: &Reader<'_>, largest: usize) -> Result<(usize, usize), 
             return Ok(value.max(grown));
         }
         if value < at_least {
-            return Err(ConfigError::invalid(key, read.text(key), format!("Value must be at least {at_least}")));
+            return Err(ConfigError::invalid(
+                key,
+                read.text(key),
+                format!("Value must be at least {at_least}"),
+            ));
         }
         Ok(value)
     };
-    let one = bound("tidelog.max.inflight.bytes.per.connection", largest, largest.saturating_add(INFLIGHT_HEADROOM))?;
+    let one = bound(
+        "tidelog.max.inflight.bytes.per.connection",
+        largest,
+        largest.saturating_add(INFLIGHT_HEADROOM),
+    )?;
     let all = bound("tidelog.max.inflight.bytes", one, one)?;
     Ok((all, one))
 }

@@ -66,10 +66,15 @@ pub struct ConfigEntry {
 ///
 /// # Errors
 /// An override or a broker setting cannot be converted; neither can pass [`topic::resolve`].
-pub fn describe_topic(broker: &BrokerConfig, overrides: &TopicOverrides) -> Result<Vec<ConfigEntry>, ConfigError> {
+pub fn describe_topic(
+    broker: &BrokerConfig,
+    overrides: &TopicOverrides,
+) -> Result<Vec<ConfigEntry>, ConfigError> {
     let mut entries = Vec::with_capacity(topic_keys::KEYS.len());
     for key in topic_keys::KEYS {
-        let Some(effective) = topic::effective(&broker.raw, overrides, key)? else { continue };
+        let Some(effective) = topic::effective(&broker.raw, overrides, key)? else {
+            continue;
+        };
         entries.push(ConfigEntry {
             name: key.def.name.to_owned(),
             value: Some(effective.value),
@@ -84,7 +89,11 @@ pub fn describe_topic(broker: &BrokerConfig, overrides: &TopicOverrides) -> Resu
     Ok(entries)
 }
 
-fn topic_synonyms(raw: &BTreeMap<String, String>, overrides: &TopicOverrides, key: &TopicKey) -> Vec<Synonym> {
+fn topic_synonyms(
+    raw: &BTreeMap<String, String>,
+    overrides: &TopicOverrides,
+    key: &TopicKey,
+) -> Vec<Synonym> {
     let own = overrides.0.get(key.def.name).map(|value| Synonym {
         name: key.def.name.to_owned(),
         value: Some(value.clone()),
@@ -92,12 +101,20 @@ fn topic_synonyms(raw: &BTreeMap<String, String>, overrides: &TopicOverrides, ke
     });
     let set = key.synonyms.iter().filter_map(|synonym| {
         let value = raw.get(synonym.key)?.clone();
-        Some(Synonym { name: synonym.key.to_owned(), value: Some(value), source: Source::StaticBroker })
+        Some(Synonym {
+            name: synonym.key.to_owned(),
+            value: Some(value),
+            source: Source::StaticBroker,
+        })
     });
     // As in Kafka, only the first synonym's default is listed: where that has none, no default is.
     let default = key.synonyms.first().and_then(|synonym| {
         let value = broker_keys::find(synonym.key)?.default?.to_owned();
-        Some(Synonym { name: synonym.key.to_owned(), value: Some(value), source: Source::Default })
+        Some(Synonym {
+            name: synonym.key.to_owned(),
+            value: Some(value),
+            source: Source::Default,
+        })
     });
     own.into_iter().chain(set).chain(default).collect()
 }
@@ -107,17 +124,25 @@ pub fn describe_broker(broker: &BrokerConfig) -> Vec<ConfigEntry> {
     let known = broker_keys::all()
         .filter(|key| !key.hidden || broker.raw.contains_key(key.name))
         .map(|key| known_entry(broker, key));
-    let free = broker.raw.keys().filter(|name| broker_keys::find(name).is_none()).map(|name| ConfigEntry {
-        name: name.clone(),
-        value: None,
-        source: Source::StaticBroker,
-        // The type of a key with a free name is not known, so its value may be a password.
-        kind: ValueType::Password,
-        is_sensitive: true,
-        read_only: true,
-        documentation: "A key with a free name. Accepted without effect.".to_owned(),
-        synonyms: vec![Synonym { name: name.clone(), value: None, source: Source::StaticBroker }],
-    });
+    let free = broker
+        .raw
+        .keys()
+        .filter(|name| broker_keys::find(name).is_none())
+        .map(|name| ConfigEntry {
+            name: name.clone(),
+            value: None,
+            source: Source::StaticBroker,
+            // The type of a key with a free name is not known, so its value may be a password.
+            kind: ValueType::Password,
+            is_sensitive: true,
+            read_only: true,
+            documentation: "A key with a free name. Accepted without effect.".to_owned(),
+            synonyms: vec![Synonym {
+                name: name.clone(),
+                value: None,
+                source: Source::StaticBroker,
+            }],
+        });
     let mut entries: Vec<ConfigEntry> = known.chain(free).collect();
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     entries
@@ -126,7 +151,11 @@ pub fn describe_broker(broker: &BrokerConfig) -> Vec<ConfigEntry> {
 fn known_entry(broker: &BrokerConfig, key: &KeyDef) -> ConfigEntry {
     let is_sensitive = key.kind == ValueType::Password;
     let shown = |value: Option<String>| value.filter(|_| !is_sensitive);
-    let synonym = |value: String, source| Synonym { name: key.name.to_owned(), value: shown(Some(value)), source };
+    let synonym = |value: String, source| Synonym {
+        name: key.name.to_owned(),
+        value: shown(Some(value)),
+        source,
+    };
     let set = broker.raw.get(key.name);
     let default = derived_default(broker, key);
     let synonyms = set
@@ -137,7 +166,11 @@ fn known_entry(broker: &BrokerConfig, key: &KeyDef) -> ConfigEntry {
     ConfigEntry {
         name: key.name.to_owned(),
         value: shown(set.cloned().or(default)),
-        source: if set.is_some() { Source::StaticBroker } else { Source::Default },
+        source: if set.is_some() {
+            Source::StaticBroker
+        } else {
+            Source::Default
+        },
         kind: key.kind,
         is_sensitive,
         read_only: true,
@@ -151,9 +184,18 @@ fn derived_default(broker: &BrokerConfig, key: &KeyDef) -> Option<String> {
     let derived = match key.name {
         _ if broker.raw.contains_key(key.name) => None,
         "tidelog.max.inflight.bytes" => Some(broker.max_inflight_bytes.to_string()),
-        "tidelog.max.inflight.bytes.per.connection" => Some(broker.max_inflight_bytes_per_connection.to_string()),
+        "tidelog.max.inflight.bytes.per.connection" => {
+            Some(broker.max_inflight_bytes_per_connection.to_string())
+        }
         "node.id" => Some(broker.node_id.to_string()),
-        "log.dirs" => Some(broker.log_dirs.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>().join(",")),
+        "log.dirs" => Some(
+            broker
+                .log_dirs
+                .iter()
+                .map(|dir| dir.to_string_lossy())
+                .collect::<Vec<_>>()
+                .join(","),
+        ),
         _ => None,
     };
     derived.or_else(|| key.default.map(str::to_owned))
@@ -165,16 +207,27 @@ mod tests {
     use crate::config::Sources;
 
     fn broker(properties: &str) -> BrokerConfig {
-        let sources = Sources { properties: Some(properties.to_owned()), ..Sources::default() };
+        let sources = Sources {
+            properties: Some(properties.to_owned()),
+            ..Sources::default()
+        };
         BrokerConfig::load(&sources).expect("valid").config
     }
 
     fn entry(entries: &[ConfigEntry], name: &str) -> ConfigEntry {
-        entries.iter().find(|entry| entry.name == name).expect("described").clone()
+        entries
+            .iter()
+            .find(|entry| entry.name == name)
+            .expect("described")
+            .clone()
     }
 
     fn synonyms(entry: &ConfigEntry) -> Vec<(&str, &str, Source)> {
-        entry.synonyms.iter().map(|s| (s.name.as_str(), s.value.as_deref().unwrap_or("-"), s.source)).collect()
+        entry
+            .synonyms
+            .iter()
+            .map(|s| (s.name.as_str(), s.value.as_deref().unwrap_or("-"), s.source))
+            .collect()
     }
 
     #[test]
@@ -184,7 +237,10 @@ mod tests {
         let entries = describe_topic(&broker, &own).expect("valid");
         assert_eq!(entries.len(), 33, "Kafka describes 33 topic configs");
         let segment = entry(&entries, "segment.bytes");
-        assert_eq!((segment.value.as_deref(), segment.source), (Some("4194304"), Source::DynamicTopic));
+        assert_eq!(
+            (segment.value.as_deref(), segment.source),
+            (Some("4194304"), Source::DynamicTopic)
+        );
         assert_eq!(
             synonyms(&segment),
             [
@@ -194,26 +250,45 @@ mod tests {
             ]
         );
         let retention = entry(&entries, "retention.ms");
-        assert_eq!((retention.value.as_deref(), retention.source), (Some("3600000"), Source::StaticBroker));
-        assert_eq!(synonyms(&retention), [("log.retention.hours", "1", Source::StaticBroker)]);
+        assert_eq!(
+            (retention.value.as_deref(), retention.source),
+            (Some("3600000"), Source::StaticBroker)
+        );
+        assert_eq!(
+            synonyms(&retention),
+            [("log.retention.hours", "1", Source::StaticBroker)]
+        );
         let flush = entry(&entries, "flush.ms");
         assert_eq!((flush.source, flush.synonyms.len()), (Source::Default, 0));
-        assert!(entry(&entries, "preallocate").documentation.contains("without effect"));
+        assert!(
+            entry(&entries, "preallocate")
+                .documentation
+                .contains("without effect")
+        );
     }
 
     #[test]
     fn the_broker_shows_all_but_secrets() {
-        let broker = broker("ssl.key.password=hunter2\nlistener.name.x.sasl.jaas.config=hunter2\nnum.partitions=3\nbroker.id=7");
+        let broker = broker(
+            "ssl.key.password=hunter2\nlistener.name.x.sasl.jaas.config=hunter2\nnum.partitions=3\nbroker.id=7",
+        );
         let entries = describe_broker(&broker);
         assert!(entries.is_sorted_by(|a, b| a.name < b.name));
         assert!(!format!("{entries:?}").contains("hunter2"));
         let partitions = entry(&entries, "num.partitions");
         assert_eq!(
             synonyms(&partitions),
-            [("num.partitions", "3", Source::StaticBroker), ("num.partitions", "1", Source::Default)]
+            [
+                ("num.partitions", "3", Source::StaticBroker),
+                ("num.partitions", "1", Source::Default)
+            ]
         );
         assert!(partitions.read_only);
         assert_eq!(entry(&entries, "node.id").value.as_deref(), Some("7"));
-        assert!(!entries.iter().any(|entry| entry.name == "unstable.api.versions.enable"));
+        assert!(
+            !entries
+                .iter()
+                .any(|entry| entry.name == "unstable.api.versions.enable")
+        );
     }
 }

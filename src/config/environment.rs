@@ -53,7 +53,8 @@ fn is_service_link(variable: &str, value: &str) -> bool {
     let is_link_url = value.starts_with("tcp://") || value.starts_with("udp://");
     let has_port_part = variable.split_once("_PORT_").is_some_and(|(_, tail)| {
         let after_digits = tail.trim_start_matches(|c: char| c.is_ascii_digit());
-        after_digits.len() < tail.len() && (after_digits.starts_with("_TCP") || after_digits.starts_with("_UDP"))
+        after_digits.len() < tail.len()
+            && (after_digits.starts_with("_TCP") || after_digits.starts_with("_UDP"))
     });
     variable.ends_with("_SERVICE_HOST")
         || variable.ends_with("_SERVICE_PORT")
@@ -73,7 +74,10 @@ mod tests {
         for (variable, key) in [
             ("KAFKA_LOG_DIRS", "log.dirs"),
             ("KAFKA_NODE_ID", "node.id"),
-            ("KAFKA_LISTENER_NAME_A__B_SSL_KEYSTORE_TYPE", "listener.name.a_b.ssl.keystore.type"),
+            (
+                "KAFKA_LISTENER_NAME_A__B_SSL_KEYSTORE_TYPE",
+                "listener.name.a_b.ssl.keystore.type",
+            ),
             ("KAFKA_LISTENER_NAME_A___B_X", "listener.name.a-b.x"),
             ("KAFKA_TIDELOG_METRICS_LISTENER", "tidelog.metrics.listener"),
         ] {

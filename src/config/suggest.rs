@@ -13,7 +13,8 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
     candidates
         .map(|candidate| (distance(name, candidate), candidate))
         .filter(|(distance, _)| *distance <= farthest)
-        .min_by_key(|(distance, _)| *distance)
+        // Of equally near names the one of the same length: letters are swapped more often than lost.
+        .min_by_key(|(distance, candidate)| (*distance, candidate.len().abs_diff(name.len())))
         .map(|(_, candidate)| candidate)
 }
 
@@ -45,9 +46,12 @@ mod tests {
 
     #[test]
     fn finds_the_typo() {
-        let known = ["log.dirs", "log.dir", "listeners", "num.partitions"];
+        let known = ["log.dir", "log.dirs", "listeners", "num.partitions"];
         assert_eq!(nearest("log.dris", known.into_iter()), Some("log.dirs"));
-        assert_eq!(nearest("num.partition", known.into_iter()), Some("num.partitions"));
+        assert_eq!(
+            nearest("num.partition", known.into_iter()),
+            Some("num.partitions")
+        );
         assert_eq!(nearest("zookeeper.connect", known.into_iter()), None);
         assert_eq!(nearest(&"x".repeat(100_000), known.into_iter()), None);
     }

@@ -94,7 +94,8 @@ impl TopicConfig {
     pub fn validate(name: &str, value: &str) -> Result<(), ConfigError> {
         let key = topic_keys::find(name).ok_or_else(|| ConfigError::UnknownTopicKey {
             key: name.to_owned(),
-            suggestion: suggest::nearest(name, topic_keys::KEYS.iter().map(|key| key.def.name)).map(str::to_owned),
+            suggestion: suggest::nearest(name, topic_keys::KEYS.iter().map(|key| key.def.name))
+                .map(str::to_owned),
         })?;
         check(key, name, value)?;
         match key.def.effect {
@@ -122,7 +123,9 @@ pub(super) fn resolve_with(
     }
     let mut values = BTreeMap::new();
     for key in topic_keys::KEYS {
-        let Some(effective) = effective(raw, overrides, key)? else { continue };
+        let Some(effective) = effective(raw, overrides, key)? else {
+            continue;
+        };
         check(key, &effective.set_as, &effective.value)?;
         values.insert(key.def.name, effective.value);
     }
@@ -147,12 +150,20 @@ pub(super) fn effective(
     let name = key.def.name;
     if let Some(value) = overrides.0.get(name) {
         let value = value.trim().to_owned();
-        return Ok(Some(Effective { value, source: Source::DynamicTopic, set_as: name.to_owned() }));
+        return Ok(Some(Effective {
+            value,
+            source: Source::DynamicTopic,
+            set_as: name.to_owned(),
+        }));
     }
     for synonym in key.synonyms {
         if let Some(text) = raw.get(synonym.key) {
             let value = converted(name, synonym.key, text, synonym.factor)?;
-            return Ok(Some(Effective { value, source: Source::StaticBroker, set_as: synonym.key.to_owned() }));
+            return Ok(Some(Effective {
+                value,
+                source: Source::StaticBroker,
+                set_as: synonym.key.to_owned(),
+            }));
         }
     }
     let default = key.def.default.map(|default| Effective {
@@ -198,7 +209,10 @@ fn check(key: &TopicKey, set_as: &str, value: &str) -> Result<(), ConfigError> {
 }
 
 fn not_served(key: &str, reason: &str) -> ConfigError {
-    ConfigError::NotServed { key: key.to_owned(), reason: reason.to_owned() }
+    ConfigError::NotServed {
+        key: key.to_owned(),
+        reason: reason.to_owned(),
+    }
 }
 
 /// Checked values by topic key.
@@ -221,7 +235,10 @@ fn typed(values: &Values) -> Result<TopicConfig, ConfigError> {
     let policy = types::list(values.text("cleanup.policy"));
     let ratio = values.text("min.cleanable.dirty.ratio");
     let config = TopicConfig {
-        cleanup_policy: CleanupPolicy { delete: policy.contains(&"delete"), compact: policy.contains(&"compact") },
+        cleanup_policy: CleanupPolicy {
+            delete: policy.contains(&"delete"),
+            compact: policy.contains(&"compact"),
+        },
         compression: compression(values)?,
         retention_ms: Some(values.number::<i64>("retention.ms")?).filter(|ms| *ms >= 0),
         retention_bytes: u64::try_from(values.number::<i64>("retention.bytes")?).ok(),
@@ -241,8 +258,9 @@ fn typed(values: &Values) -> Result<TopicConfig, ConfigError> {
         min_insync_replicas: values.number("min.insync.replicas")?,
         file_delete_delay_ms: values.number("file.delete.delay.ms")?,
         delete_retention_ms: values.number("delete.retention.ms")?,
-        min_cleanable_dirty_ratio: types::double(ratio)
-            .ok_or_else(|| ConfigError::invalid("min.cleanable.dirty.ratio", ratio, "Not a number of type DOUBLE"))?,
+        min_cleanable_dirty_ratio: types::double(ratio).ok_or_else(|| {
+            ConfigError::invalid("min.cleanable.dirty.ratio", ratio, "Not a number of type DOUBLE")
+        })?,
         min_compaction_lag_ms: values.number("min.compaction.lag.ms")?,
         max_compaction_lag_ms: values.number("max.compaction.lag.ms")?,
     };
@@ -274,25 +292,39 @@ mod tests {
     use crate::config::Sources;
 
     fn broker(properties: &str) -> BrokerConfig {
-        let sources = Sources { properties: Some(properties.to_owned()), ..Sources::default() };
+        let sources = Sources {
+            properties: Some(properties.to_owned()),
+            ..Sources::default()
+        };
         BrokerConfig::load(&sources).expect("valid").config
     }
 
     fn overrides(pairs: &[(&str, &str)]) -> TopicOverrides {
-        TopicOverrides(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+        TopicOverrides(
+            pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+        )
     }
 
     #[test]
     fn topic_over_broker_over_default() {
         let plain = broker("");
-        assert_eq!(resolve(&plain, &overrides(&[])).map(|c| c.retention_ms), Ok(Some(604_800_000)));
+        assert_eq!(
+            resolve(&plain, &overrides(&[])).map(|c| c.retention_ms),
+            Ok(Some(604_800_000))
+        );
         let hours = broker("log.retention.hours=2");
         assert_eq!(hours.topic_defaults.retention_ms, Some(7_200_000));
         let minutes = broker("log.retention.hours=2\nlog.retention.minutes=3");
         assert_eq!(minutes.topic_defaults.retention_ms, Some(180_000));
         let ms = broker("log.retention.hours=2\nlog.retention.minutes=3\nlog.retention.ms=5");
         assert_eq!(ms.topic_defaults.retention_ms, Some(5));
-        assert_eq!(resolve(&ms, &overrides(&[("retention.ms", "9")])).map(|c| c.retention_ms), Ok(Some(9)));
+        assert_eq!(
+            resolve(&ms, &overrides(&[("retention.ms", "9")])).map(|c| c.retention_ms),
+            Ok(Some(9))
+        );
         assert_eq!(broker("log.retention.hours=-1").topic_defaults.retention_ms, None);
     }
 
@@ -301,28 +333,62 @@ mod tests {
         assert_eq!(broker("").topic_defaults.flush_messages, 1);
         let kafka = broker("log.flush.interval.messages=9223372036854775807");
         assert_eq!(kafka.topic_defaults.flush_messages, i64::MAX);
-        assert_eq!(broker("log.flush.scheduler.interval.ms=7").topic_defaults.flush_ms, 7);
+        assert_eq!(
+            broker("log.flush.scheduler.interval.ms=7")
+                .topic_defaults
+                .flush_ms,
+            7
+        );
     }
 
     #[test]
     fn a_codec_takes_its_own_level() {
         let set = overrides(&[("compression.type", "zstd"), ("compression.zstd.level", "7")]);
-        assert_eq!(resolve(&broker(""), &set).map(|c| c.compression), Ok(Compression::Zstd(7)));
+        assert_eq!(
+            resolve(&broker(""), &set).map(|c| c.compression),
+            Ok(Compression::Zstd(7))
+        );
         let other = overrides(&[("compression.type", "gzip"), ("compression.zstd.level", "7")]);
-        assert_eq!(resolve(&broker(""), &other).map(|c| c.compression), Ok(Compression::Gzip(-1)));
+        assert_eq!(
+            resolve(&broker(""), &other).map(|c| c.compression),
+            Ok(Compression::Gzip(-1))
+        );
     }
 
     #[test]
     fn refuses_bad_values_in_kafkas_words() {
         for (key, value, message) in [
-            ("segment.bytes", "5", "Invalid value 5 for configuration segment.bytes: Value must be at least 1048576"),
-            ("retention.ms", "-2", "Invalid value -2 for configuration retention.ms: Value must be at least -1"),
-            ("max.compaction.lag.ms", "0", "Invalid value 0 for configuration max.compaction.lag.ms: Value must be at least 1"),
-            ("cleanup.policy", "foo", "Invalid value foo for configuration cleanup.policy: String must be one of: compact, delete"),
+            (
+                "segment.bytes",
+                "5",
+                "Invalid value 5 for configuration segment.bytes: Value must be at least 1048576",
+            ),
+            (
+                "retention.ms",
+                "-2",
+                "Invalid value -2 for configuration retention.ms: Value must be at least -1",
+            ),
+            (
+                "max.compaction.lag.ms",
+                "0",
+                "Invalid value 0 for configuration max.compaction.lag.ms: Value must be at least 1",
+            ),
+            (
+                "cleanup.policy",
+                "foo",
+                "Invalid value foo for configuration cleanup.policy: String must be one of: compact, delete",
+            ),
             ("unknown.key", "1", "Unknown topic config name: unknown.key"),
-            ("retention.mss", "1", "Unknown topic config name: retention.mss; did you mean retention.ms?"),
+            (
+                "retention.mss",
+                "1",
+                "Unknown topic config name: retention.mss; did you mean retention.ms?",
+            ),
         ] {
-            assert_eq!(TopicConfig::validate(key, value).map_err(|e| e.to_string()), Err(message.to_owned()));
+            assert_eq!(
+                TopicConfig::validate(key, value).map_err(|e| e.to_string()),
+                Err(message.to_owned())
+            );
         }
     }
 
@@ -340,7 +406,10 @@ mod tests {
             if COMPACTION_SERVED {
                 assert_eq!(result, Ok(()));
             } else {
-                assert!(result.is_err_and(|e| e.to_string().contains("log compaction is not served yet")), "{key}");
+                assert!(
+                    result.is_err_and(|e| e.to_string().contains("log compaction is not served yet")),
+                    "{key}"
+                );
             }
         }
         assert_eq!(TopicConfig::validate("cleanup.policy", ""), Ok(()));
@@ -359,6 +428,9 @@ mod tests {
         ] {
             assert_eq!(TopicConfig::validate(key, value), Ok(()), "{key}");
         }
-        assert!(matches!(TopicConfig::validate("remote.storage.enable", "true"), Err(ConfigError::NotServed { .. })));
+        assert!(matches!(
+            TopicConfig::validate("remote.storage.enable", "true"),
+            Err(ConfigError::NotServed { .. })
+        ));
     }
 }

@@ -42,14 +42,19 @@ pub struct StateJournal {
 
 impl std::fmt::Debug for StateJournal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StateJournal").field("uncertain", &self.uncertain).finish_non_exhaustive()
+        f.debug_struct("StateJournal")
+            .field("uncertain", &self.uncertain)
+            .finish_non_exhaustive()
     }
 }
 
 impl StateJournal {
     /// A journal in `store`.
     pub fn new(store: Arc<dyn StateStore>) -> Self {
-        Self { store, uncertain: Mutex::new(Vec::new()) }
+        Self {
+            store,
+            uncertain: Mutex::new(Vec::new()),
+        }
     }
 
     /// Puts back what `image` says about the rows of a failed entry.
@@ -97,18 +102,20 @@ mod tests {
     use super::*;
     use crate::metadata::change::apply;
     use crate::metadata::store::load;
+    use crate::storage::state_store::VisitRow;
     use crate::storage::{KeySpace, MemoryState};
-    use std::ops::ControlFlow;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::collections::VecDeque;
     use uuid::Uuid;
 
-    /// A store that reports failure for the next writes although the rows got through, the worst case.
-    struct Lying {
+    /// A store whose writes follow a script: whether the rows get through, whether success is reported.
+    /// Past the script's end, writes work.
+    #[derive(Default)]
+    struct Scripted {
         rows: MemoryState,
-        failures: AtomicU32,
+        script: Mutex<VecDeque<(bool, bool)>>,
     }
 
-    impl StateStore for Lying {
+    impl StateStore for Scripted {
         fn get(&self, space: KeySpace, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
             self.rows.get(space, key)
         }
@@ -116,23 +123,22 @@ mod tests {
             &self,
             space: KeySpace,
             prefix: &[u8],
-            visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+            visit: &mut VisitRow<'_>,
         ) -> Result<(), StateError> {
             self.rows.scan_prefix(space, prefix, visit)
         }
         fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StateError> {
-            let left = self.failures.load(Ordering::SeqCst);
-            if left == 1 {
-                // Only the first failing write gets through, its undoing does not.
-                self.failures.store(0, Ordering::SeqCst);
-            } else {
+            let (gets_through, reports_success) = self.script.lock().pop_front().unwrap_or((true, true));
+            if gets_through {
                 self.rows.write(batch, durability)?;
-                self.failures.store(left.saturating_sub(1), Ordering::SeqCst);
             }
-            match left {
-                0 => Ok(()),
-                _ => Err(StateError::Unavailable { message: "disk".into(), retryable: true }),
+            if reports_success {
+                return Ok(());
             }
+            Err(StateError::Unavailable {
+                message: "disk".into(),
+                retryable: true,
+            })
         }
         fn flush(&self) -> Result<(), StateError> {
             self.rows.flush()
@@ -144,11 +150,15 @@ mod tests {
 
     #[test]
     fn a_deletion_that_failed_is_undone_before_anything_else() {
-        let store = Arc::new(Lying { rows: MemoryState::new(), failures: AtomicU32::new(0) });
+        let store = Arc::new(Scripted::default());
         let journal = StateJournal::new(store.clone());
         let step = |before: &MetadataImage, change: Change| {
             let after = apply(before, std::slice::from_ref(&change));
-            let entry = Entry { changes: &[change], before, after: &after };
+            let entry = Entry {
+                changes: &[change],
+                before,
+                after: &after,
+            };
             journal.append(entry).map(|()| after.clone())
         };
         let create = |name: &str, id: u128| Change::TopicCreated {
@@ -157,21 +167,32 @@ mod tests {
             partitions: 1,
             overrides: Arc::new([("k".to_owned(), "v".to_owned())].into()),
         };
-        let delete = Change::TopicDeleted { id: Uuid::from_u128(1) };
+        let delete = Change::TopicDeleted {
+            id: Uuid::from_u128(1),
+        };
         let empty = MetadataImage::empty("c", 1);
         let image = step(&empty, create("a", 1)).expect("append");
 
-        store.failures.store(2, Ordering::SeqCst);
+        // The worst case: the deletion reaches the disk, reports failure, and cannot be undone at once.
+        store.script.lock().extend([(true, false), (false, false)]);
         assert!(step(&image, delete.clone()).is_err());
         let on_disk = load(&*store, empty.clone()).expect("load");
         assert_eq!(on_disk.topic_count(), 0, "the failed deletion did reach the disk");
+
+        // While it cannot be undone, nothing else is written.
+        store.script.lock().push_back((false, false));
+        assert!(step(&image, create("b", 2)).is_err());
+        assert_eq!(load(&*store, empty.clone()).expect("load"), on_disk);
 
         let image = step(&image, create("b", 2)).expect("append");
         assert_eq!(load(&*store, empty.clone()).expect("load"), image);
         assert_eq!(image.topic_count(), 2);
 
-        // When undoing works at once, the disk never shows the failed change.
-        store.failures.store(0, Ordering::SeqCst);
+        // When undoing works at once, the disk is right again before the caller hears of the failure.
+        store.script.lock().push_back((true, false));
+        assert!(step(&image, delete.clone()).is_err());
+        assert_eq!(load(&*store, empty.clone()).expect("load"), image);
+
         let image = step(&image, delete).expect("append");
         assert_eq!(load(&*store, empty).expect("load"), image);
     }

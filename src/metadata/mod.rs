@@ -25,9 +25,7 @@ pub mod topics;
 
 pub use change::{Change, apply};
 pub use controller::{Controller, ControllerOptions, Logs, NewPartitions, TopicRef};
-pub use error::{
-    CreatePartitionsError, CreateTopicError, DeleteTopicError, LoadError, SetOverridesError,
-};
+pub use error::{CreatePartitionsError, CreateTopicError, DeleteTopicError, LoadError, SetOverridesError};
 pub use image::{MetadataImage, Overrides, Topic};
 pub use journal::{Journal, StateJournal};
 pub use producer_ids::{ProducerIdError, ProducerIds};

@@ -86,7 +86,11 @@ fn reserve(store: &dyn StateStore) -> Result<Range<i64>, ProducerIdError> {
     };
     let end = first.checked_add(BLOCK_SIZE).ok_or(ProducerIdError::Exhausted)?;
     let mut batch = WriteBatch::new();
-    batch.put(KeySpace::ProducerIds, producer_block::KEY, producer_block::value(end));
+    batch.put(
+        KeySpace::ProducerIds,
+        producer_block::KEY,
+        producer_block::value(end),
+    );
     store.write(batch, Durability::Synced)?;
     Ok(first..end)
 }

@@ -8,7 +8,7 @@ use super::error::AppendError;
 use super::handle::Partition;
 use super::producers::Verdict;
 use crate::record::patch_prefix;
-use crate::record::validate::Validated;
+use crate::record::Validated;
 use crate::storage::segment::{StorageError, StorageErrorKind};
 
 /// Where a batch went.

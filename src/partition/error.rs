@@ -1,6 +1,6 @@
 //! What can go wrong with a partition, one enum per operation.
 
-use crate::record::validate::InvalidBatch;
+use crate::record::InvalidBatch;
 
 /// Why a batch was not appended.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing::error;
 
 use super::handle::Partition;
-use crate::storage::segment::FileHandle;
+use crate::storage::segment::{FileHandle, SyncTicket};
 
 /// Above this many files in one round, one `syncfs` replaces the single `fdatasync`s.
 const FILES_SYNCED_SINGLY: usize = 2;
@@ -95,8 +95,14 @@ impl Flusher {
             let result = match &together {
                 Some(Ok(())) => Ok(()),
                 Some(Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
-                None => begun.files.iter().try_for_each(|file| file.sync_data()),
+                None => begun.files.iter().try_for_each(|(file, _)| file.sync().map_err(io::Error::other)),
             };
+            for (file, ticket) in begun.files {
+                match &result {
+                    Ok(()) => file.sync_done(ticket),
+                    Err(_) => file.sync_failed(),
+                }
+            }
             if let Err(error) = &result {
                 error!(partition = %partition.id(), %error, "sync failed; its unacknowledged appends stay so");
             }
@@ -137,7 +143,7 @@ impl Drop for FlusherThread {
 
 /// A flush that was begun: what to sync, and what is durable afterwards.
 pub(super) struct Begun {
-    pub(super) files: Vec<Arc<FileHandle>>,
+    pub(super) files: Vec<(Arc<FileHandle>, SyncTicket)>,
     pub(super) end_offset: i64,
 }
 
@@ -148,7 +154,12 @@ impl Partition {
         inner.queued = false;
         inner.unflushed_messages = 0;
         inner.dirty_since_ms = None;
-        Begun { files: inner.log.unflushed(), end_offset: inner.log.end_offset() }
+        let dirty = inner.log.unflushed();
+        let files = dirty.into_iter().map(|file| {
+            let ticket = file.sync_begin();
+            (file, ticket)
+        });
+        Begun { files: files.collect(), end_offset: inner.log.end_offset() }
     }
 
     /// Publishes what became durable, or takes the partition offline for writes: after a failed sync the kernel may

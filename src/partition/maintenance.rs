@@ -11,6 +11,7 @@ use super::error::OffsetError;
 use super::handle::{Inner, Partition};
 use super::producer_snapshot;
 use super::registry::{Checkpointed, snapshot_path};
+use crate::storage::segment::retain;
 
 /// Snapshots kept beside the segments, the newest ones: one to use and one in case it is damaged.
 const SNAPSHOTS_KEPT: usize = 2;
@@ -93,7 +94,8 @@ impl Partition {
         }
         let mut inner = self.inner.lock();
         if target > inner.log.start_offset() {
-            inner.log.set_start_offset(target).map_err(|error| OffsetError::Read(super::ReadError::Storage(error.to_string())))?;
+            let raised = inner.log.set_start_offset(target);
+            raised.map_err(|error| OffsetError::Read(super::ReadError::Storage(error.to_string())))?;
         }
         Ok(inner.log.start_offset())
     }
@@ -106,9 +108,26 @@ impl Partition {
         if inner.failed.is_some() || inner.closed {
             return Vec::new();
         }
-        let (retention_ms, retention_bytes) =
-            if config.cleanup_delete { (config.retention_ms, config.retention_bytes) } else { (-1, -1) };
-        match inner.log.apply_retention(now_ms, retention_ms, retention_bytes, self.high_watermark()) {
+        let (retention_ms, retention_bytes) = if config.cleanup_policy.delete {
+            (config.retention_ms.unwrap_or(-1), config.retention_bytes.map_or(-1, |bytes| bytes as i64))
+        } else {
+            (-1, -1)
+        };
+        let log = &mut inner.log;
+        let removed = log.segments().and_then(|segments| {
+            let high_watermark = self.high_watermark();
+            let count = retain::choose(&segments, now_ms, retention_ms, retention_bytes, log.start_offset(), high_watermark);
+            match count.checked_sub(1) {
+                // The active segment goes only after it was rolled, so that there is always one to append to.
+                Some(last) if count == segments.len() => {
+                    log.roll(now_ms)?;
+                    log.delete_segments_below(segments[last].next_offset)
+                }
+                Some(last) => log.delete_segments_below(segments[last].next_offset),
+                None => Ok(Vec::new()),
+            }
+        });
+        match removed {
             Ok(removed) => {
                 if !removed.is_empty() {
                     info!(partition = %self.id, files = removed.len(), log_start_offset = inner.log.start_offset(), "segments removed");
@@ -129,8 +148,12 @@ impl Partition {
         inner.producers.expire(now_ms, producer_expiration_ms);
         let due = inner.dirty_since_ms.is_some_and(|since| now_ms - since >= config.flush_ms);
         let enqueue = due && !std::mem::replace(&mut inner.queued, true);
-        if inner.dirty_since_ms.is_none() && now_ms - inner.last_used_ms >= idle_ms {
-            inner.log.release_idle();
+        if inner.dirty_since_ms.is_none() && now_ms.saturating_sub(inner.last_used_ms) >= idle_ms {
+            if let Err(error) = inner.log.release_idle() {
+                warn!(partition = %self.id, %error, "cannot give back the files of an idle log");
+            }
+            // Once is enough until the next use.
+            inner.last_used_ms = i64::MAX;
         }
         drop(inner);
         if enqueue {

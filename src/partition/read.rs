@@ -112,16 +112,17 @@ impl Partition {
     /// [`OffsetError`] when a segment cannot be read.
     pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimedOffset>, OffsetError> {
         let high_watermark = self.high_watermark();
-        let slice = {
-            let inner = self.inner.lock();
-            inner.log.offset_for_timestamp(timestamp).map_err(storage)?
-        };
-        let found = match slice {
-            None => None,
-            Some(slice) => first_record(&slice, |_, record_timestamp| record_timestamp >= timestamp)?,
-        };
-        let start = self.log_start_offset();
-        Ok(found.filter(|found| start <= found.offset && found.offset < high_watermark))
+        let mut from = self.log_start_offset();
+        loop {
+            let batch = self.inner.lock().log.offset_for_timestamp(timestamp, from, high_watermark).map_err(storage)?;
+            let Some(batch) = batch else { return Ok(None) };
+            // The log start may lie inside the batch: its earlier records are gone for readers.
+            let found = first_record(&batch.slice, |_, offset, at| at >= timestamp && offset >= from)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+            from = batch.header.last_offset() + 1;
+        }
     }
 
     /// The committed record with the largest timestamp, the first of them if several (KIP-734).
@@ -130,13 +131,9 @@ impl Partition {
     /// [`OffsetError`] when a segment cannot be read.
     pub fn max_timestamp(&self) -> Result<Option<TimedOffset>, OffsetError> {
         let high_watermark = self.high_watermark();
-        let slice = {
-            let inner = self.inner.lock();
-            inner.log.max_timestamp_batch().map_err(storage)?
-        };
-        let Some(slice) = slice else { return Ok(None) };
-        let found = first_record(&slice, |header, timestamp| timestamp == header.max_timestamp)?;
-        Ok(found.filter(|found| found.offset < high_watermark))
+        let batch = self.inner.lock().log.max_timestamp_batch(high_watermark).map_err(storage)?;
+        let Some(batch) = batch else { return Ok(None) };
+        first_record(&batch.slice, |header, _, timestamp| timestamp == header.max_timestamp)
     }
 }
 
@@ -167,15 +164,15 @@ fn diverging(inner: &Inner, epoch: i32, offset: i64) -> Option<(i32, i64)> {
 /// The first record of the first batch of `slice` that satisfies `wanted`.
 fn first_record(
     slice: &LogSlice,
-    wanted: impl Fn(&BatchHeader, i64) -> bool,
+    wanted: impl Fn(&BatchHeader, i64, i64) -> bool,
 ) -> Result<Option<TimedOffset>, OffsetError> {
-    let mut bytes = vec![0; slice.len];
-    slice.file.read_exact_at(&mut bytes, slice.position).map_err(storage)?;
+    let bytes = slice.read().map_err(storage)?;
     let header = BatchHeader::parse(&bytes).map_err(storage)?;
     let batch = bytes.get(..header.size_in_bytes()).ok_or_else(|| storage("a batch is cut short"))?;
     let at = |offset, timestamp| TimedOffset { offset, timestamp, leader_epoch: header.partition_leader_epoch };
     if header.is_log_append_time() {
-        return Ok(wanted(&header, header.max_timestamp).then(|| at(header.base_offset, header.max_timestamp)));
+        let timestamp = header.max_timestamp;
+        return Ok(wanted(&header, header.last_offset(), timestamp).then(|| at(header.base_offset, timestamp)));
     }
     let codec = header.compression().map_err(storage)?;
     let unpacked;
@@ -188,8 +185,9 @@ fn first_record(
     for record in Records::new(payload, header.record_count) {
         let record = record.map_err(storage)?;
         let timestamp = header.base_timestamp.saturating_add(record.timestamp_delta);
-        if wanted(&header, timestamp) {
-            return Ok(Some(at(header.base_offset + i64::from(record.offset_delta), timestamp)));
+        let offset = header.base_offset + i64::from(record.offset_delta);
+        if wanted(&header, offset, timestamp) {
+            return Ok(Some(at(offset, timestamp)));
         }
     }
     Ok(None)

@@ -26,6 +26,15 @@ pub struct Checkpointed {
     pub log_start_offset: i64,
 }
 
+/// Room of a file system.
+#[derive(Debug, Clone, Copy)]
+pub struct Space {
+    /// Size, bytes.
+    pub total_bytes: i64,
+    /// Free for us, bytes.
+    pub usable_bytes: i64,
+}
+
 /// Why a partition cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -80,6 +89,21 @@ impl Registry {
         }
     }
 
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Size and free room of the data directory's file system, bytes.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn space(&self) -> std::io::Result<Space> {
+        let stat = rustix::fs::statvfs(&self.data_dir)?;
+        let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(stat.f_frsize)).unwrap_or(i64::MAX);
+        Ok(Space { total_bytes: bytes(stat.f_blocks), usable_bytes: bytes(stat.f_bavail) })
+    }
+
     /// Directory of a partition's log: Kafka's own name for it.
     pub fn partition_dir(&self, topic: &str, index: i32) -> PathBuf {
         self.data_dir.join(format!("{topic}-{index}"))
@@ -96,7 +120,7 @@ impl Registry {
                 // Left by a creation that was never committed, or by a topic whose deletion did not finish.
                 self.set_aside(&dir)?;
             }
-            Log::create(&dir, *topic_id.as_bytes(), log_config(config), now_ms)?;
+            Log::create(&dir, *topic_id.as_bytes(), log_config(config), self.files.clone(), now_ms)?;
         }
         Ok(())
     }
@@ -163,7 +187,7 @@ impl Registry {
                 on_batch: &mut replay,
             },
         )?;
-        let mut leader_epoch = log.latest_epoch().max(0);
+        let mut leader_epoch = log.latest_epoch().unwrap_or(0);
         if !self.clean {
             // Readers may have seen offsets that a torn tail took back: a new epoch lets their clients notice.
             leader_epoch += 1;
@@ -221,7 +245,7 @@ impl Registry {
         // File names end at 255 bytes: the unique part must survive, the topic's name need not.
         let kept: String = name.chars().take(200).collect();
         let renamed = self.data_dir.join(format!("{kept}.{}-delete", Uuid::new_v4().simple()));
-        fs::rename(dir, &renamed).map_err(StorageError::from)?;
+        fs::rename(dir, &renamed).map_err(|source| StorageError::Io { action: "rename", path: dir.to_path_buf(), source })?;
         Ok(Some(renamed))
     }
 
@@ -279,10 +303,10 @@ impl Registry {
 /// Settings of the segment layer for a topic.
 pub(super) fn log_config(config: &TopicConfig) -> LogConfig {
     LogConfig {
-        segment_bytes: config.segment_bytes as u64,
+        segment_bytes: u64::from(config.segment_bytes),
         segment_ms: config.segment_ms,
-        index_interval_bytes: config.index_interval_bytes as u32,
-        segment_index_bytes: config.segment_index_bytes as u32,
+        index_interval_bytes: config.index_interval_bytes,
+        segment_index_bytes: config.segment_index_bytes,
     }
 }
 

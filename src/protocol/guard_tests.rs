@@ -226,6 +226,29 @@ fn each_rule_refuses_with_its_own_error() {
     );
 }
 
+/// Bytes written by hand: samples take what may be null from the table under test.
+#[test]
+fn null_is_accepted_in_the_versions_that_allow_it() {
+    let null_records = [
+        &[0xff, 0xff, 0, 1, 0, 0, 0, 9][..],
+        &[0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 0],
+        &[0xff; 4],
+    ]
+    .concat();
+    assert_eq!(check_body(0, 3, &null_records), Ok(()));
+    let compact = [0, 0, 1, 0, 0, 0, 9, 2, 2, b't', 2, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(check_body(0, 9, &compact), Ok(()));
+
+    // Null topics ask for all of them since Metadata v1; before, an empty array did.
+    assert_eq!(
+        check_body(3, 0, &[0xff; 4]),
+        Err(GuardError::UnexpectedNull("Topics"))
+    );
+    assert_eq!(check_body(3, 1, &[0xff; 4]), Ok(()));
+    // DescribeTopicPartitions: no topics, a limit, no cursor, no tags.
+    assert_eq!(check_body(75, 0, &[1, 0, 0, 0, 9, 0xff, 0]), Ok(()));
+}
+
 #[test]
 fn elements_and_unknown_tags_are_capped() {
     let topics = |count: usize| [&(count as i32).to_be_bytes()[..], &vec![0; count * 2]].concat();

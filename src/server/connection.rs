@@ -232,7 +232,10 @@ async fn write_chunks(writer: &mut OwnedWriteHalf, buffer: &mut Vec<u8>, chunks:
                     let step = left.min(FILE_BUFFER_BYTES - buffer.len());
                     let at = buffer.len();
                     buffer.resize(at + step, 0);
-                    file.read_exact_at(&mut buffer[at..], position)?;
+                    let filled = file.read_at(&mut buffer[at..], position).map_err(io::Error::other)?;
+                    if filled < step {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
                     position += step as u64;
                     left -= step;
                 }

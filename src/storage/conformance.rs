@@ -36,11 +36,7 @@ fn put(store: &dyn StateStore, space: KeySpace, key: &[u8], value: &[u8]) {
 }
 
 /// All rows under a prefix, in the order visited.
-pub(crate) fn rows(
-    store: &dyn StateStore,
-    space: KeySpace,
-    prefix: &[u8],
-) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(crate) fn rows(store: &dyn StateStore, space: KeySpace, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut found = Vec::new();
     store
         .scan_prefix(space, prefix, &mut |key, value| {
@@ -84,10 +80,7 @@ fn later_steps_of_a_batch_win(store: &dyn StateStore) {
     batch.delete(KeySpace::Cluster, *b"back");
     batch.put(KeySpace::Cluster, *b"back", *b"3");
     store.write(batch, Durability::Synced).expect("write");
-    let expected = vec![
-        (b"back".to_vec(), b"3".to_vec()),
-        (b"k".to_vec(), b"2".to_vec()),
-    ];
+    let expected = vec![(b"back".to_vec(), b"3".to_vec()), (b"k".to_vec(), b"2".to_vec())];
     assert_eq!(rows(store, KeySpace::Cluster, b""), expected);
 }
 
@@ -104,8 +97,14 @@ fn scans_are_ordered_and_bounded(store: &dyn StateStore) {
             .collect()
     };
     assert_eq!(under(b""), keys.map(<[u8]>::to_vec).to_vec());
-    assert_eq!(under(b"a"), keys[1..4].iter().map(|k| k.to_vec()).collect::<Vec<_>>());
-    assert_eq!(under(b"a\xff"), keys[2..4].iter().map(|k| k.to_vec()).collect::<Vec<_>>());
+    assert_eq!(
+        under(b"a"),
+        keys[1..4].iter().map(|k| k.to_vec()).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        under(b"a\xff"),
+        keys[2..4].iter().map(|k| k.to_vec()).collect::<Vec<_>>()
+    );
     assert_eq!(under(b"\xff"), vec![b"\xff\xff".to_vec()]);
     assert_eq!(under(b"c"), Vec::<Vec<u8>>::new());
 
@@ -113,7 +112,11 @@ fn scans_are_ordered_and_bounded(store: &dyn StateStore) {
     store
         .scan_prefix(KeySpace::Topics, b"a", &mut |_, _| {
             seen += 1;
-            if seen == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if seen == 2 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         })
         .expect("scan");
     assert_eq!(seen, 2);
@@ -141,7 +144,10 @@ fn an_oversized_batch_writes_nothing(store: &dyn StateStore) {
     batch.put(KeySpace::Topics, *b"small", *b"1");
     batch.put(KeySpace::Topics, *b"big", vec![0; MAX_BATCH_BYTES]);
     let refused = store.write(batch, Durability::Synced);
-    assert!(matches!(refused, Err(StateError::BatchTooLarge { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StateError::BatchTooLarge { .. })),
+        "{refused:?}"
+    );
     assert_eq!(store.get(KeySpace::Topics, b"small"), Ok(None));
 }
 
@@ -179,7 +185,10 @@ where
         prop::option::of(prop::collection::vec(any::<u8>(), 0..16)),
     );
     let steps = prop::collection::vec((prop::collection::vec(op, 0..6), any::<bool>()), 0..12);
-    let config = Config { cases: 12, ..Config::default() };
+    let config = Config {
+        cases: 12,
+        ..Config::default()
+    };
     TestRunner::new(config)
         .run(&steps, |steps| {
             let mut open = place();

@@ -27,12 +27,7 @@ pub enum KeySpace {
 
 impl KeySpace {
     /// Every key space, in the order of their on-disk ids.
-    pub const ALL: [Self; 4] = [
-        Self::Topics,
-        Self::Configs,
-        Self::Cluster,
-        Self::ProducerIds,
-    ];
+    pub const ALL: [Self; 4] = [Self::Topics, Self::Configs, Self::Cluster, Self::ProducerIds];
 
     /// The name under which this key space is stored. Part of the disk format.
     pub const fn name(self) -> &'static str {

@@ -3,13 +3,13 @@
 //! It must behave as the RocksDB store does (same suite), save that nothing outlives the value itself.
 
 use std::collections::BTreeMap;
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
 use super::keyspace::KeySpace;
-use super::state_store::{Durability, StateError, StateStore, WriteBatch, WriteOp};
+use super::state_store::{Durability, StateError, StateStore, VisitRow, WriteBatch, WriteOp};
 
 /// One key space. Shared with scans in progress, and copied when a write meets one, so that a scan keeps
 /// the view of the moment it began without holding the lock while it calls out.
@@ -59,7 +59,7 @@ impl StateStore for MemoryState {
         &self,
         space: KeySpace,
         prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitRow<'_>,
     ) -> Result<(), StateError> {
         self.check_open()?;
         let rows = Arc::clone(&self.shared.read().spaces[space.index()]);
@@ -79,8 +79,7 @@ impl StateStore for MemoryState {
         for op in batch.ops() {
             match op {
                 WriteOp::Put { space, key, value } => {
-                    Arc::make_mut(&mut shared.spaces[space.index()])
-                        .insert(key.clone(), value.clone());
+                    Arc::make_mut(&mut shared.spaces[space.index()]).insert(key.clone(), value.clone());
                 }
                 WriteOp::Delete { space, key } => {
                     Arc::make_mut(&mut shared.spaces[space.index()]).remove(key);

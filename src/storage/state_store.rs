@@ -146,6 +146,9 @@ impl WriteBatch {
     }
 }
 
+/// Looks at one row's key and value during a scan, and says whether to go on.
+pub type VisitRow<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// Ordered byte maps, one per [`KeySpace`], with atomic batches.
 pub trait StateStore: Send + Sync + 'static {
     /// The value of `key`, or `None` when the key is absent.
@@ -154,12 +157,8 @@ pub trait StateStore: Send + Sync + 'static {
     /// Calls `visit` with each key that starts with `prefix`, and its value, in ascending byte order, until
     /// the end or until `visit` breaks. The view is that of the moment the scan began; `visit` may write to
     /// the store but must not close it. An empty prefix visits the whole key space.
-    fn scan_prefix(
-        &self,
-        space: KeySpace,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StateError>;
+    fn scan_prefix(&self, space: KeySpace, prefix: &[u8], visit: &mut VisitRow<'_>)
+    -> Result<(), StateError>;
 
     /// Applies the whole batch or nothing. After an error other than `BatchTooLarge` and `Closed` the
     /// outcome is unknown, but never partial.

@@ -15,7 +15,7 @@ pub async fn handle(context: Context, request: AlterConfigsRequest) -> AlterConf
         let outcome = if resource.resource_type == TOPIC {
             let ops = resource.configs.iter().map(|config| AlterOp {
                 name: config.name.to_string(),
-                kind: AlterKind::Set,
+                op: AlterKind::Set,
                 value: config.value.as_ref().map(ToString::to_string),
             });
             shape::change_topic(&context, &resource.resource_name, ops.collect(), true, request.validate_only).await

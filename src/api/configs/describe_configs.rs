@@ -47,7 +47,7 @@ fn entries(context: &Context, resource: &DescribeConfigsResource) -> Result<Vec<
                 };
                 (error.code(), format!("The topic '{}' does not exist.", name.escape_debug()))
             })?;
-            Ok(describe_topic(&services.config, &TopicOverrides((*topic.overrides).clone())))
+            describe_topic(&services.config, &TopicOverrides((*topic.overrides).clone())).map_err(|error| shape::refused(&error))
         }
         // An empty name asks for the cluster-wide dynamic defaults, of which there are none.
         BROKER if name.is_empty() => Ok(Vec::new()),
@@ -78,6 +78,6 @@ fn describe(request: &DescribeConfigsRequest, entry: ConfigEntry) -> DescribeCon
         .with_config_source(shape::source_code(entry.source))
         .with_is_sensitive(entry.is_sensitive)
         .with_synonyms(synonyms)
-        .with_config_type(shape::type_code(entry.value_type))
+        .with_config_type(shape::type_code(entry.kind))
         .with_documentation(documentation)
 }

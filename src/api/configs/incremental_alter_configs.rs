@@ -43,7 +43,7 @@ async fn change(context: &Context, resource: &AlterConfigsResource, validate_onl
                 return Err((ResponseError::InvalidRequest.code(), format!("there is no config operation {other}")));
             }
         };
-        ops.push(AlterOp { name: config.name.to_string(), kind, value: config.value.as_ref().map(ToString::to_string) });
+        ops.push(AlterOp { name: config.name.to_string(), op: kind, value: config.value.as_ref().map(ToString::to_string) });
     }
     shape::change_topic(context, &resource.resource_name, ops, false, validate_only).await
 }

@@ -65,7 +65,7 @@ pub async fn change_topic(
         ));
     };
     let present = if replace { TopicOverrides::default() } else { TopicOverrides((*topic.overrides).clone()) };
-    let next = alter(&services.config, &present, &ops).map_err(|error| refused(&error))?;
+    let next = alter(&present, &ops).map_err(|error| refused(&error))?;
     if validate_only {
         return Ok(());
     }

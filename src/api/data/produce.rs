@@ -17,11 +17,12 @@ use tracing::debug;
 use crate::api::context::Context;
 use crate::api::dispatch::encoded;
 use crate::api::error_code::{NONE, ToCode};
+use crate::config::{Compression as CompressionSetting, TimestampType};
 use crate::metadata::{MetadataImage, Topic};
 use crate::partition::append::Appended;
 use crate::partition::{AppendError, Partition};
 use crate::protocol::reply::Reply;
-use crate::record::validate::{InvalidBatch, Rules, validate};
+use crate::record::{Compression, InvalidBatch, Rules, TargetCompression, validate};
 use crate::server::Outcome;
 
 /// First version that names topics by id (KIP-516).
@@ -95,6 +96,18 @@ pub fn handle(context: &Context, correlation_id: i32, request: ProduceRequest) -
     }))
 }
 
+fn target(setting: CompressionSetting) -> TargetCompression {
+    let level = |level: i32| Some(level).filter(|level| *level != -1);
+    match setting {
+        CompressionSetting::Producer => TargetCompression::Producer,
+        CompressionSetting::Uncompressed => TargetCompression::Codec(Compression::None, None),
+        CompressionSetting::Gzip(wanted) => TargetCompression::Codec(Compression::Gzip, level(wanted)),
+        CompressionSetting::Snappy => TargetCompression::Codec(Compression::Snappy, None),
+        CompressionSetting::Lz4(wanted) => TargetCompression::Codec(Compression::Lz4, level(wanted)),
+        CompressionSetting::Zstd(wanted) => TargetCompression::Codec(Compression::Zstd, level(wanted)),
+    }
+}
+
 /// What refuses every partition of a request, if anything does.
 fn refused_whole(request: &ProduceRequest) -> Option<ResponseError> {
     if !(-1..=1).contains(&request.acks) {
@@ -131,12 +144,12 @@ fn append(
         }
         let records = data.records.ok_or(InvalidBatch::Empty)?;
         let rules = Rules {
-            max_message_bytes: config.max_message_bytes as usize,
-            compacted: config.cleanup_compact,
-            log_append_time: config.log_append_time,
-            timestamp_before_max_ms: config.timestamp_before_max_ms,
-            timestamp_after_max_ms: config.timestamp_after_max_ms,
-            target: config.compression,
+            max_message_bytes: config.max_message_bytes,
+            compacted: config.cleanup_policy.compact,
+            log_append_time: config.message_timestamp_type == TimestampType::LogAppendTime,
+            timestamp_before_max_ms: config.message_timestamp_before_max_ms,
+            timestamp_after_max_ms: config.message_timestamp_after_max_ms,
+            target: target(config.compression),
             now_ms,
             zstd_allowed: context.version >= ZSTD_FROM,
             max_decompressed_bytes: services.config.max_decompressed_bytes,

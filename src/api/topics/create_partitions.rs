@@ -8,7 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::create_topics::is_this_broker;
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
-use crate::metadata::NewPartitions;
+use crate::metadata::{CreatePartitionsError, NewPartitions};
 use crate::metadata::topics::{PartitionLimit, plan_partitions};
 
 /// Adds partitions to each topic for itself; there is one result for each.
@@ -43,13 +43,15 @@ async fn add(context: &Context, topic: &CreatePartitionsTopic, validate_only: bo
             return Err((ResponseError::InvalidReplicaAssignment.code(), message));
         }
     }
-    let wanted = NewPartitions { name: topic.name.to_string(), total: topic.count };
+    let wanted = NewPartitions { topic: topic.name.to_string(), total: topic.count };
     if validate_only {
         let limit = PartitionLimit { per_broker: u32::try_from(config.max_partitions).unwrap_or(u32::MAX) };
-        return match plan_partitions(&image, &wanted.name, wanted.total, limit) {
-            Ok(_) => Ok(()),
-            Err(error) => Err((error.code(), error.to_string())),
-        };
+        let existing = image.topic(&wanted.topic).ok_or_else(|| {
+            let error = CreatePartitionsError::UnknownName(wanted.topic.clone());
+            (error.code(), error.to_string())
+        })?;
+        let planned = plan_partitions(&image, existing, wanted.total, limit);
+        return planned.map(drop).map_err(|error| (error.code(), error.to_string()));
     }
     match context.services.controller.create_partitions(vec![wanted]).await.pop() {
         Some(Ok(_)) => Ok(()),

@@ -13,7 +13,6 @@ use crate::api::configs::shape;
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
 use crate::config::{AlterKind, AlterOp, TopicOverrides, alter, describe_topic};
-use crate::metadata::topics::{PartitionLimit, plan_create};
 use crate::metadata::{NewTopic, Overrides, Topic};
 
 /// "The broker's default", for the number of partitions and the replication factor (KIP-464).
@@ -66,13 +65,19 @@ impl From<&Topic> for Made {
 }
 
 fn planned(context: &Context, checked: Vec<Result<NewTopic, Refused>>) -> Vec<Result<Made, Refused>> {
-    let image = context.services.image();
-    let limit = PartitionLimit { per_broker: u32::try_from(context.services.config.max_partitions).unwrap_or(u32::MAX) };
-    let plan = |new: NewTopic| {
-        let made = Made { id: uuid::Uuid::nil(), partitions: new.partitions, overrides: new.overrides.clone() };
-        plan_create(&image, new, uuid::Uuid::nil(), limit).map(|_| made).map_err(|error| (error.code(), error.to_string()))
-    };
-    checked.into_iter().map(|new| new.and_then(plan)).collect()
+    let wanted: Vec<NewTopic> = checked.iter().filter_map(|new| new.as_ref().ok().cloned()).collect();
+    let mut outcomes = context.services.controller.check_topics(wanted).into_iter();
+    checked
+        .into_iter()
+        .map(|new| {
+            let new = new?;
+            match outcomes.next() {
+                Some(Ok(())) => Ok(Made { id: uuid::Uuid::nil(), partitions: new.partitions, overrides: new.overrides }),
+                Some(Err(error)) => Err((error.code(), error.to_string())),
+                None => Err((ResponseError::UnknownServerError.code(), "the topic was not decided about".to_owned())),
+            }
+        })
+        .collect()
 }
 
 async fn created(context: &Context, checked: Vec<Result<NewTopic, Refused>>) -> Vec<Result<Made, Refused>> {
@@ -128,11 +133,11 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
         .iter()
         .map(|config| AlterOp {
             name: config.name.to_string(),
-            kind: AlterKind::Set,
+            op: AlterKind::Set,
             value: config.value.as_ref().map(ToString::to_string),
         })
         .collect();
-    let overrides = alter(config, &TopicOverrides::default(), &ops).map_err(|error| shape::refused(&error))?;
+    let overrides = alter(&TopicOverrides::default(), &ops).map_err(|error| shape::refused(&error))?;
     Ok(NewTopic { name: asked.name.to_string(), partitions, overrides: overrides.0 })
 }
 
@@ -144,7 +149,7 @@ fn answer(context: &Context, asked: CreatableTopic, result: Result<Made, Refused
     let response = CreatableTopicResult::default().with_name(asked.name);
     match result {
         Ok(made) => {
-            let entries = describe_topic(&context.services.config, &TopicOverrides(made.overrides));
+            let entries = describe_topic(&context.services.config, &TopicOverrides(made.overrides)).unwrap_or_default();
             let configs = entries.into_iter().map(|entry| {
                 CreatableTopicConfigs::default()
                     .with_name(StrBytes::from_string(entry.name.to_string()))

@@ -2,8 +2,8 @@
 //!
 //! One row per key: type, default, permitted values, what it does here => what it means.
 
+use super::Effect::Inert;
 use super::KeyDef;
-use super::Effect::{Inert};
 use super::reasons::{METADATA, ONE, PLUG, QUORUM, QUOTA};
 use crate::config::validate::Check::{Any, AtLeast};
 use crate::config::validate::types::ValueType::{Boolean, Int, List, Long, String as Text};

@@ -2,8 +2,8 @@
 //!
 //! One row per key: type, default, permitted values, what it does here => what it means.
 
-use super::KeyDef;
 use super::Effect::{Acts, Inert};
+use super::KeyDef;
 use super::reasons::{GROUP, JVM, OFFSETS, PLUG, SHARE, STREAMS, TXN, TXNLOG};
 use crate::config::validate::Check::{Any, AtLeast, Between, OneOfIgnoreCase, SubsetOf};
 use crate::config::validate::types::ValueType::{Boolean, Int, List, Long, Short, String as Text};

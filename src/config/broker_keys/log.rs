@@ -2,8 +2,8 @@
 //!
 //! One row per key: type, default, permitted values, what it does here => what it means.
 
-use super::KeyDef;
 use super::Effect::{Acts, Inert};
+use super::KeyDef;
 use super::reasons::{CHECKPOINT, COMPACT, JITTER, JVM, ONE, PREALLOC, TIER};
 use crate::config::validate::Check::{Any, AtLeast, Between, BetweenOr, Fraction, OneOf, SubsetOf};
 use crate::config::validate::types::ValueType::{Boolean, Double, Int, List, Long, String as Text};

@@ -2,8 +2,8 @@
 //!
 //! One row per key: type, default, permitted values, what it does here => what it means.
 
-use super::KeyDef;
 use super::Effect::{Acts, Inert};
+use super::KeyDef;
 use super::reasons::{BYTES, JVM, LISTEN, ONE, PLUG, QUORUM, QUOTA, SEC, TELEM};
 use crate::config::validate::Check::{Any, AtLeast, SubsetOf};
 use crate::config::validate::types::ValueType::{Boolean, Class, Int, List, Long, String as Text};

@@ -2,8 +2,8 @@
 //!
 //! One row per key: type, default, permitted values, what it does here => what it means.
 
+use super::Effect::Acts;
 use super::KeyDef;
-use super::Effect::{Acts};
 use crate::config::validate::Check::{Any, AtLeast};
 use crate::config::validate::types::ValueType::{Int, Long, String as Text};
 

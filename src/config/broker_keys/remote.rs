@@ -2,8 +2,8 @@
 //!
 //! One row per key: type, default, permitted values, what it does here => what it means.
 
+use super::Effect::Inert;
 use super::KeyDef;
-use super::Effect::{Inert};
 use super::reasons::{PLUG, TIER};
 use crate::config::validate::Check::{Any, AtLeast, Fraction, NonEmpty};
 use crate::config::validate::types::ValueType::{Boolean, Double, Int, Long, String as Text};

@@ -2,11 +2,13 @@
 //!
 //! One row per key: type, default, permitted values, what it does here => what it means.
 
+use super::Effect::Inert;
 use super::KeyDef;
-use super::Effect::{Inert};
 use super::reasons::{ONE, PLUG, QUORUM, SEC, TOKENS};
 use crate::config::validate::Check::{Any, AtLeast, Between, OneOf, OneOfIgnoreCase};
-use crate::config::validate::types::ValueType::{Boolean, Class, Double, Int, List, Long, Password, Short, String as Text};
+use crate::config::validate::types::ValueType::{
+    Boolean, Class, Double, Int, List, Long, Password, Short, String as Text,
+};
 
 super::keys! {
     /// Broker keys of this area.

@@ -41,13 +41,17 @@ pub enum IdentityError {
     #[error(transparent)]
     Row(#[from] BadRow),
     /// Written by a newer version, which may keep things this one would overlook.
-    #[error("the data directory has format {stored}; this version reads up to {FORMAT_VERSION}. Start the newer version again, or use another directory")]
+    #[error(
+        "the data directory has format {stored}; this version reads up to {FORMAT_VERSION}. Start the newer version again, or use another directory"
+    )]
     NewerFormat {
         /// The version found.
         stored: u8,
     },
     /// Another broker's data.
-    #[error("the data directory belongs to node {stored}, but node.id is {configured}. Correct node.id, or use another directory")]
+    #[error(
+        "the data directory belongs to node {stored}, but node.id is {configured}. Correct node.id, or use another directory"
+    )]
     OtherNode {
         /// The node id found.
         stored: i32,
@@ -79,7 +83,10 @@ pub fn load_or_create(
         return check(identity, node_id, wanted_cluster_id);
     }
     let cluster_id = wanted_cluster_id.map_or_else(|| uuid_text(new_id()), str::to_owned);
-    let identity = ClusterIdentity { cluster_id: cluster_id.into(), node_id };
+    let identity = ClusterIdentity {
+        cluster_id: cluster_id.into(),
+        node_id,
+    };
     let mut batch = WriteBatch::new();
     batch.put(KeySpace::Cluster, KEY, value(&identity));
     store.write(batch, Durability::Synced)?;
@@ -92,7 +99,10 @@ fn check(
     wanted_cluster_id: Option<&str>,
 ) -> Result<ClusterIdentity, IdentityError> {
     if found.node_id != node_id {
-        return Err(IdentityError::OtherNode { stored: found.node_id, configured: node_id });
+        return Err(IdentityError::OtherNode {
+            stored: found.node_id,
+            configured: node_id,
+        });
     }
     match wanted_cluster_id {
         Some(wanted) if wanted != &*found.cluster_id => Err(IdentityError::OtherCluster {
@@ -130,7 +140,7 @@ pub fn uuid_text(id: Uuid) -> String {
     // 128 bits and 4 zero bits below them make 22 digits of 6 bits; the topmost digit is cut first.
     let bits = id.as_u128();
     let digit = |position: u32| {
-        let shift = 126 - 6 * i64::from(position) - 4;
+        let shift = 122 - 6 * i64::from(position);
         let six = if shift >= 0 { bits >> shift } else { bits << -shift };
         char::from(DIGITS[(six & 63) as usize])
     };
@@ -146,10 +156,10 @@ pub fn parse_uuid_text(text: &str) -> Option<Uuid> {
     for (position, byte) in text.bytes().enumerate() {
         let six = DIGITS.iter().position(|digit| *digit == byte)? as u128;
         if position < 21 {
-            bits = bits << 6 | six;
+            bits = (bits << 6) | six;
         } else if six & 15 == 0 {
             // The last digit carries the 2 lowest bits; the other 4 must be zero.
-            bits = bits << 2 | six >> 4;
+            bits = (bits << 2) | (six >> 4);
         } else {
             return None;
         }
@@ -182,7 +192,10 @@ mod tests {
         let store = store.reopen();
         let never = || unreachable!("a known cluster needs no new id");
         assert_eq!(load_or_create(&store, 7, None, never), Ok(created.clone()));
-        assert_eq!(load_or_create(&store, 7, Some(&created.cluster_id), never), Ok(created));
+        assert_eq!(
+            load_or_create(&store, 7, Some(&created.cluster_id), never),
+            Ok(created)
+        );
     }
 
     #[test]
@@ -190,16 +203,30 @@ mod tests {
         let store = MemoryState::new();
         load_or_create(&store, 7, Some("mine"), random_uuid).expect("create");
         let other_node = load_or_create(&store, 8, None, random_uuid).expect_err("another node");
-        assert_eq!(other_node, IdentityError::OtherNode { stored: 7, configured: 8 });
+        assert_eq!(
+            other_node,
+            IdentityError::OtherNode {
+                stored: 7,
+                configured: 8
+            }
+        );
         assert!(other_node.to_string().contains("node 7"), "{other_node}");
         let other = load_or_create(&store, 7, Some("yours"), random_uuid);
-        assert!(matches!(other, Err(IdentityError::OtherCluster { .. })), "{other:?}");
+        assert!(
+            matches!(other, Err(IdentityError::OtherCluster { .. })),
+            "{other:?}"
+        );
 
         let mut batch = WriteBatch::new();
         batch.put(KeySpace::Cluster, KEY, [FORMAT_VERSION + 1, 9, 9]);
         store.write(batch, Durability::Synced).expect("write");
         let newer = load_or_create(&store, 7, None, random_uuid);
-        assert_eq!(newer, Err(IdentityError::NewerFormat { stored: FORMAT_VERSION + 1 }));
+        assert_eq!(
+            newer,
+            Err(IdentityError::NewerFormat {
+                stored: FORMAT_VERSION + 1
+            })
+        );
     }
 
     #[test]
@@ -208,7 +235,12 @@ mod tests {
         assert_eq!(uuid_text(Uuid::from_u128(1)), "AAAAAAAAAAAAAAAAAAAAAQ");
         assert_eq!(uuid_text(Uuid::from_u128(0)), "AAAAAAAAAAAAAAAAAAAAAA");
         assert_eq!(uuid_text(Uuid::from_u128(u128::MAX)), "_____________________w");
-        for bad in ["", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAA=="] {
+        for bad in [
+            "",
+            "AAAAAAAAAAAAAAAAAAAAA",
+            "AAAAAAAAAAAAAAAAAAAAAB",
+            "AAAAAAAAAAAAAAAAAAAA==",
+        ] {
             assert_eq!(parse_uuid_text(bad), None, "{bad}");
         }
     }

@@ -53,7 +53,10 @@ pub enum MetaPropertiesError {
 /// Reads `dir`'s file; `None` when there is none. Blocks.
 pub fn read(dir: &Path) -> Result<Option<MetaProperties>, MetaPropertiesError> {
     let path = dir.join(FILE_NAME);
-    let failed = |source| MetaPropertiesError::Io { path: path.clone(), source };
+    let failed = |source| MetaPropertiesError::Io {
+        path: path.clone(),
+        source,
+    };
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -76,7 +79,8 @@ pub fn write(dir: &Path, properties: &MetaProperties) -> Result<(), MetaProperti
         move |source| MetaPropertiesError::Io { path, source }
     };
     let mut file = File::create(&temporary).map_err(at(&temporary))?;
-    file.write_all(render(properties).as_bytes()).map_err(at(&temporary))?;
+    file.write_all(render(properties).as_bytes())
+        .map_err(at(&temporary))?;
     file.sync_all().map_err(at(&temporary))?;
     fs::rename(&temporary, &target).map_err(at(&target))?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))
@@ -100,20 +104,20 @@ fn parse(text: &str) -> Result<MetaProperties, String> {
             // As in Java's Properties, the last of several wins.
             .filter(|(key, _)| key.trim() == wanted)
             .map(|(_, value)| value.trim())
-            .last()
+            .next_back()
             .filter(|value| !value.is_empty())
     };
     let required = |key: &str| value_of(key).ok_or_else(|| format!("{key} is missing"));
     let version = required("version")?;
     if version != VERSION {
-        return Err(format!("version is {version}; only version {VERSION} is understood"));
+        return Err(format!(
+            "version is {version}; only version {VERSION} is understood"
+        ));
     }
     let node_id = required("node.id")?;
     let directory_id = match value_of("directory.id") {
         None => None,
-        Some(id) => Some(
-            parse_uuid_text(id).ok_or_else(|| format!("directory.id is {id}, which is no id"))?,
-        ),
+        Some(id) => Some(parse_uuid_text(id).ok_or_else(|| format!("directory.id is {id}, which is no id"))?),
     };
     Ok(MetaProperties {
         cluster_id: required("cluster.id")?.to_owned(),
@@ -146,8 +150,11 @@ mod tests {
         let whole = "cluster.id=c\nnode.id=1\nversion=1\n";
         assert!(parse(whole).is_ok());
         for key in ["cluster.id", "node.id", "version"] {
-            let text: String =
-                whole.lines().filter(|line| !line.starts_with(key)).map(|l| format!("{l}\n")).collect();
+            let text: String = whole
+                .lines()
+                .filter(|line| !line.starts_with(key))
+                .map(|l| format!("{l}\n"))
+                .collect();
             assert!(parse(&text).expect_err("incomplete").contains(key));
         }
         assert!(parse("cluster.id=c\nbroker.id=1\nversion=0\n").is_err());
@@ -165,7 +172,8 @@ mod tests {
             let wanted = MetaProperties { cluster_id, node_id, directory_id };
             for _ in 0..2 {
                 write(dir.path(), &wanted).expect("write");
-                prop_assert_eq!(read(dir.path()).expect("read").as_ref(), Some(&wanted));
+                let found = read(dir.path()).expect("read");
+                prop_assert_eq!(found.as_ref(), Some(&wanted));
             }
             prop_assert!(!dir.path().join(TEMPORARY_NAME).exists());
         }

@@ -3,8 +3,8 @@
 //!
 //! Every value starts with a version byte of its own kind. Integers are big-endian.
 
-mod codec;
 pub mod cluster_id;
+mod codec;
 pub mod meta_properties;
 pub mod producer_block;
 pub mod topic;
@@ -104,7 +104,10 @@ pub fn load(store: &dyn StateStore, empty: MetadataImage) -> Result<MetadataImag
         let name = topic::read_key(key)?;
         let row = topic::read_value(value)?;
         if let Some(first) = image.topic_by_id(row.id) {
-            return Err(LoadError::DuplicateId { first: Arc::clone(&first.name), second: name });
+            return Err(LoadError::DuplicateId {
+                first: Arc::clone(&first.name),
+                second: name,
+            });
         }
         image.insert(Arc::new(Topic {
             name,
@@ -122,21 +125,26 @@ fn read_index(store: &dyn StateStore) -> Result<u64, LoadError> {
     let Some(value) = store.get(KeySpace::Cluster, INDEX_KEY)? else {
         return Ok(0);
     };
-    let bytes = <[u8; 8]>::try_from(value.as_slice())
-        .map_err(|_| BadRow { kind: "metadata index", reason: "it is not 8 bytes long" })?;
+    let bytes = <[u8; 8]>::try_from(value.as_slice()).map_err(|_| BadRow {
+        kind: "metadata index",
+        reason: "it is not 8 bytes long",
+    })?;
     Ok(u64::from_be_bytes(bytes))
 }
 
+/// Takes in one row's key and value.
+type ReadRow<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), LoadError> + 'a;
+
 /// Visits every row of a key space until the visitor fails.
-fn each_row(
-    store: &dyn StateStore,
-    space: KeySpace,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), LoadError>,
-) -> Result<(), LoadError> {
+fn each_row(store: &dyn StateStore, space: KeySpace, visit: &mut ReadRow<'_>) -> Result<(), LoadError> {
     let mut outcome = Ok(());
     let scanned: Result<(), StateError> = store.scan_prefix(space, b"", &mut |key, value| {
         outcome = visit(key, value);
-        if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if outcome.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     });
     scanned?;
     outcome

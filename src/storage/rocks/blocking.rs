@@ -37,7 +37,10 @@ impl Blocking {
     /// A seam in front of `store` with at most `calls_max` calls in progress (at least one).
     pub fn new(store: Arc<dyn StateStore>, calls_max: usize) -> Self {
         let calls_max = calls_max.clamp(1, Semaphore::MAX_PERMITS);
-        Self { store, permits: Arc::new(Semaphore::new(calls_max)) }
+        Self {
+            store,
+            permits: Arc::new(Semaphore::new(calls_max)),
+        }
     }
 
     /// The store behind the seam, for callers that are on a blocking thread already.
@@ -67,9 +70,7 @@ impl Blocking {
 }
 
 /// Runs any blocking work on a blocking thread. See [`Blocking::call`] for panics and errors.
-pub async fn run<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Interrupted> {
+pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Interrupted> {
     match tokio::task::spawn_blocking(work).await {
         Ok(answer) => Ok(answer),
         Err(error) => match error.try_into_panic() {

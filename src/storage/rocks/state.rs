@@ -2,18 +2,17 @@
 //!
 //! It translates calls and errors, nothing more: no key or value is interpreted here.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use parking_lot::RwLock;
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, Error, ErrorKind,
-    FlushOptions, PrefixRange, ReadOptions, WriteOptions,
+    ColumnFamily, ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, Error, ErrorKind, FlushOptions,
+    PrefixRange, ReadOptions, WriteOptions,
 };
 
 use super::options;
 use crate::storage::keyspace::KeySpace;
-use crate::storage::state_store::{Durability, StateError, StateStore, WriteBatch, WriteOp};
+use crate::storage::state_store::{Durability, StateError, StateStore, VisitRow, WriteBatch, WriteOp};
 
 /// An open database. Dropping it closes it; [`StateStore::close`] does so at a chosen moment and reports.
 pub struct RocksState {
@@ -43,7 +42,9 @@ impl RocksState {
             .chain([DEFAULT_COLUMN_FAMILY_NAME])
             .map(|name| ColumnFamilyDescriptor::new(name, options::family(&cache)));
         let db = DB::open_cf_descriptors(&database, dir, families).map_err(translate)?;
-        Ok(Self { db: RwLock::new(Some(db)) })
+        Ok(Self {
+            db: RwLock::new(Some(db)),
+        })
     }
 
     fn with<T>(&self, call: impl FnOnce(&DB) -> Result<T, StateError>) -> Result<T, StateError> {
@@ -68,7 +69,9 @@ fn refuse_unknown_families(database: &rocksdb::Options, dir: &Path) -> Result<()
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(StateError::UnknownKeySpaces { names: unknown.join(", ") })
+    Err(StateError::UnknownKeySpaces {
+        names: unknown.join(", "),
+    })
 }
 
 fn family(db: &DB, space: KeySpace) -> Result<&ColumnFamily, StateError> {
@@ -83,14 +86,20 @@ fn translate(error: Error) -> StateError {
     match kind {
         ErrorKind::Corruption => StateError::Corrupt { message },
         ErrorKind::Busy | ErrorKind::TryAgain | ErrorKind::TimedOut | ErrorKind::Incomplete => {
-            StateError::Unavailable { message, retryable: true }
+            StateError::Unavailable {
+                message,
+                retryable: true,
+            }
         }
         // A full disk heals when space is freed; RocksDB then resumes by itself.
         ErrorKind::IOError => {
             let retryable = message.contains("No space left");
             StateError::Unavailable { message, retryable }
         }
-        _ => StateError::Unavailable { message, retryable: false },
+        _ => StateError::Unavailable {
+            message,
+            retryable: false,
+        },
     }
 }
 
@@ -103,7 +112,7 @@ impl StateStore for RocksState {
         &self,
         space: KeySpace,
         prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitRow<'_>,
     ) -> Result<(), StateError> {
         self.with(|db| {
             let mut read = ReadOptions::default();
@@ -157,7 +166,8 @@ impl StateStore for RocksState {
             .iter()
             .map(|space| family(&db, *space))
             .collect::<Result<Vec<_>, _>>()?;
-        db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(translate)?;
+        db.flush_cfs_opt(&families, &FlushOptions::default())
+            .map_err(translate)?;
         db.cancel_all_background_work(true);
         Ok(())
     }
@@ -173,9 +183,7 @@ mod tests {
     fn conforms() {
         conformance::run(|| {
             let dir = tempfile::tempdir().expect("a temporary directory");
-            move || {
-                Arc::new(RocksState::open(dir.path()).expect("open")) as Arc<dyn StateStore>
-            }
+            move || Arc::new(RocksState::open(dir.path()).expect("open")) as Arc<dyn StateStore>
         });
     }
 
@@ -203,7 +211,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let _first = RocksState::open(dir.path()).expect("open");
         let second = RocksState::open(dir.path());
-        assert!(matches!(second, Err(StateError::Unavailable { .. })), "{second:?}");
+        assert!(
+            matches!(second, Err(StateError::Unavailable { .. })),
+            "{second:?}"
+        );
     }
 
     #[test]
@@ -214,6 +225,11 @@ mod tests {
             let _db = DB::open_cf(&options::database(), dir.path(), names).expect("open");
         }
         let refused = RocksState::open(dir.path()).expect_err("an unknown family");
-        assert_eq!(refused, StateError::UnknownKeySpaces { names: "from_the_future".into() });
+        assert_eq!(
+            refused,
+            StateError::UnknownKeySpaces {
+                names: "from_the_future".into()
+            }
+        );
     }
 }

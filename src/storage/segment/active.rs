@@ -6,7 +6,7 @@ use super::error::StorageError;
 use super::files::LogDir;
 use super::log::LogConfig;
 use super::offset_index::OffsetEntry;
-use super::segment::{Files, Sealed, View, index_capacity};
+use super::sealed::{Files, Sealed, View, index_capacity};
 use super::time_index::TimeEntry;
 use crate::record::BatchHeader;
 
@@ -37,7 +37,10 @@ impl Active {
             size: 0,
             next_offset: base,
             files,
-            newest: TimeEntry { timestamp: -1, offset: base },
+            newest: TimeEntry {
+                timestamp: -1,
+                offset: base,
+            },
             first_timestamp: None,
             created_ms: now_ms,
             since_entry: 0,
@@ -57,13 +60,21 @@ impl Active {
         let start = walker.position();
         if last.is_some_and(|entry| entry.position != start) {
             let path = active.files.index.file().path();
-            return Err(StorageError::corrupt(&path, 0, "the last entry contradicts the log"));
+            return Err(StorageError::corrupt(
+                &path,
+                0,
+                "the last entry contradicts the log",
+            ));
         }
         let mut newest = active.newest;
         if let Some(entry) = active.files.time.last() {
             if !active.view().confirms(entry)? {
                 let path = active.files.time.file().path();
-                return Err(StorageError::corrupt(&path, 0, "the last entry contradicts the log"));
+                return Err(StorageError::corrupt(
+                    &path,
+                    0,
+                    "the last entry contradicts the log",
+                ));
             }
             newest = entry;
         }
@@ -147,13 +158,19 @@ impl Active {
     pub fn account(&mut self, position: u64, header: &BatchHeader, index_interval: u64) {
         let last_offset = header.last_offset();
         if header.max_timestamp > self.newest.timestamp {
-            self.newest = TimeEntry { timestamp: header.max_timestamp, offset: last_offset };
+            self.newest = TimeEntry {
+                timestamp: header.max_timestamp,
+                offset: last_offset,
+            };
         }
         if position == 0 {
             self.first_timestamp = Some(header.max_timestamp);
         }
         if self.since_entry > index_interval {
-            self.files.index.append(OffsetEntry { offset: last_offset, position });
+            self.files.index.append(OffsetEntry {
+                offset: last_offset,
+                position,
+            });
             self.files.time.maybe_append(self.newest);
             self.since_entry = 0;
         }
@@ -163,8 +180,10 @@ impl Active {
 
     /// Completes the indexes as a sealed segment has them (`onBecomeInactiveSegment`).
     pub fn finish_indexes(&mut self) -> Result<(), StorageError> {
-        self.files.time.maybe_append(self.newest);
+        // Written first, so that the last entry is not one that is left out for lack of room.
         self.files.index.write_pending()?;
+        self.files.time.write_pending()?;
+        self.files.time.maybe_append(self.newest);
         self.files.time.write_pending()
     }
 

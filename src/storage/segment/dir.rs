@@ -81,7 +81,11 @@ pub fn read_text(path: &Path, limit: u64) -> Result<Option<String>, StorageError
         Err(source) => return Err(StorageError::io("read", path, source)),
     };
     if length > limit {
-        return Err(StorageError::corrupt(path, 0, format!("{length} bytes, limit {limit}")));
+        return Err(StorageError::corrupt(
+            path,
+            0,
+            format!("{length} bytes, limit {limit}"),
+        ));
     }
     let bytes = fs::read(path).map_err(|source| StorageError::io("read", path, source))?;
     String::from_utf8(bytes)
@@ -120,13 +124,22 @@ pub fn write_metadata(dir: &Path, topic_id: [u8; 16]) -> Result<(), StorageError
 /// Reads the topic id of `partition.metadata`; None if the file does not exist.
 pub fn read_metadata(dir: &Path) -> Result<Option<[u8; 16]>, StorageError> {
     let path = dir.join(METADATA_FILE);
-    let Some(text) = read_text(&path, 4096)? else { return Ok(None) };
+    let Some(text) = read_text(&path, 4096)? else {
+        return Ok(None);
+    };
     let mut lines = text.lines();
     let version = lines.next().and_then(|line| line.strip_prefix("version: "));
     let topic_id = lines.next().and_then(|line| line.strip_prefix("topic_id: "));
-    match (version.map(str::trim), topic_id.and_then(|id| decode_topic_id(id.trim()))) {
+    match (
+        version.map(str::trim),
+        topic_id.and_then(|id| decode_topic_id(id.trim())),
+    ) {
         (Some("0"), Some(id)) => Ok(Some(id)),
-        _ => Err(StorageError::corrupt(&path, 0, "not a version 0 partition.metadata")),
+        _ => Err(StorageError::corrupt(
+            &path,
+            0,
+            "not a version 0 partition.metadata",
+        )),
     }
 }
 
@@ -138,7 +151,11 @@ pub fn encode_topic_id(id: [u8; 16]) -> String {
     // 21 characters carry 126 bits; the last carries two bits and four zero bits.
     (0..22)
         .map(|place| {
-            let bits = if place < 21 { number >> (122 - 6 * place) } else { number << 4 };
+            let bits = if place < 21 {
+                number >> (122 - 6 * place)
+            } else {
+                number << 4
+            };
             char::from(ALPHABET[(bits & 63) as usize])
         })
         .collect()
@@ -151,7 +168,11 @@ fn decode_topic_id(text: &str) -> Option<[u8; 16]> {
     let mut number = 0u128;
     for (place, byte) in text.bytes().enumerate() {
         let bits = ALPHABET.iter().position(|&letter| letter == byte)? as u128;
-        number = if place < 21 { number << 6 | bits } else { number << 2 | bits >> 4 };
+        number = if place < 21 {
+            number << 6 | bits
+        } else {
+            number << 2 | bits >> 4
+        };
     }
     Some(number.to_be_bytes())
 }

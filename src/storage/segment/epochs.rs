@@ -62,7 +62,8 @@ impl LeaderEpochs {
     /// The epoch an offset was written in, or -1 if it is older than every known epoch.
     pub fn epoch_for(&self, offset: i64) -> i32 {
         let next = self.entries.partition_point(|entry| entry.start_offset <= offset);
-        next.checked_sub(1).map_or(UNDEFINED, |index| self.entries[index].epoch)
+        next.checked_sub(1)
+            .map_or(UNDEFINED, |index| self.entries[index].epoch)
     }
 
     /// `LeaderEpochFileCache.endOffsetFor`: the largest epoch not above `epoch`, and where it
@@ -78,7 +79,9 @@ impl LeaderEpochs {
         match self.entries.get(higher) {
             None => (UNDEFINED, i64::from(UNDEFINED)),
             Some(next) => {
-                let floor = higher.checked_sub(1).map_or(epoch, |index| self.entries[index].epoch);
+                let floor = higher
+                    .checked_sub(1)
+                    .map_or(epoch, |index| self.entries[index].epoch);
                 (floor, next.start_offset)
             }
         }
@@ -109,7 +112,9 @@ impl LeaderEpochs {
     /// Reads `leader-epoch-checkpoint`; None if it does not exist.
     pub fn load(directory: &Path) -> Result<Option<Self>, StorageError> {
         let path = path(directory);
-        let Some(text) = dir::read_text(&path, MAX_FILE_BYTES)? else { return Ok(None) };
+        let Some(text) = dir::read_text(&path, MAX_FILE_BYTES)? else {
+            return Ok(None);
+        };
         parse(&text)
             .map(Some)
             .ok_or_else(|| StorageError::corrupt(&path, 0, "not a version 0 epoch checkpoint"))
@@ -140,11 +145,13 @@ fn parse(text: &str) -> Option<LeaderEpochs> {
     let mut entries: Vec<EpochEntry> = Vec::new();
     for line in lines {
         let (epoch, start_offset) = line.trim().split_once(' ')?;
-        let entry =
-            EpochEntry { epoch: epoch.parse().ok()?, start_offset: start_offset.parse().ok()? };
-        let ascends = entries.last().is_none_or(|last| {
-            last.epoch < entry.epoch && last.start_offset <= entry.start_offset
-        });
+        let entry = EpochEntry {
+            epoch: epoch.parse().ok()?,
+            start_offset: start_offset.parse().ok()?,
+        };
+        let ascends = entries
+            .last()
+            .is_none_or(|last| last.epoch < entry.epoch && last.start_offset <= entry.start_offset);
         if entry.epoch < 0 || entry.start_offset < 0 || !ascends {
             return None;
         }
@@ -182,10 +189,19 @@ mod tests {
     #[test]
     fn epoch_of_an_offset() {
         let mut epochs = sample();
-        assert_eq!([0, 9, 10, 25].map(|offset| epochs.epoch_for(offset)), [1, 1, 3, 5]);
+        assert_eq!(
+            [0, 9, 10, 25].map(|offset| epochs.epoch_for(offset)),
+            [1, 1, 3, 5]
+        );
         assert!(epochs.truncate_from_start(12));
         assert_eq!(epochs.epoch_for(11), -1);
-        assert_eq!(epochs.entries()[0], EpochEntry { epoch: 3, start_offset: 12 });
+        assert_eq!(
+            epochs.entries()[0],
+            EpochEntry {
+                epoch: 3,
+                start_offset: 12
+            }
+        );
         assert!(!epochs.truncate_from_start(12));
         assert!(epochs.truncate_from_end(20));
         assert_eq!(epochs.latest(), Some(3));
@@ -202,7 +218,14 @@ mod tests {
         let text = std::fs::read_to_string(path(dir.path())).unwrap();
         assert_eq!(text, "0\n3\n1 0\n3 10\n5 20\n");
         assert_eq!(LeaderEpochs::load(dir.path()).unwrap(), Some(sample()));
-        for bad in ["", "1\n0\n", "0\n2\n1 0\n", "0\n2\n3 0\n1 5\n", "0\n1\n1 x\n", "0\n1\n-4 1\n"] {
+        for bad in [
+            "",
+            "1\n0\n",
+            "0\n2\n1 0\n",
+            "0\n2\n3 0\n1 5\n",
+            "0\n1\n1 x\n",
+            "0\n1\n-4 1\n",
+        ] {
             std::fs::write(path(dir.path()), bad).unwrap();
             assert!(LeaderEpochs::load(dir.path()).is_err(), "{bad:?}");
         }

@@ -24,9 +24,17 @@ pub enum StorageError {
     #[error("no space left for {}", path.display())]
     Full { path: PathBuf, source: io::Error },
     #[error("cannot {action} {}", path.display())]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("{} is corrupt at byte {position}: {reason}", path.display())]
-    Corrupt { path: PathBuf, position: u64, reason: String },
+    Corrupt {
+        path: PathBuf,
+        position: u64,
+        reason: String,
+    },
     /// A flush failed earlier. The kernel may have dropped the pages it could not write, so
     /// what a later flush would report means nothing: the log must be reopened and recovered.
     #[error("the log in {} stopped after a failed flush", path.display())]
@@ -54,15 +62,19 @@ impl StorageError {
     pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();
         match source.kind() {
-            io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::FileTooLarge => Self::Full { path, source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::Full { path, source }
+            }
             _ => Self::Io { action, path, source },
         }
     }
 
     pub(super) fn corrupt(path: &Path, position: u64, reason: impl Into<String>) -> Self {
-        Self::Corrupt { path: path.to_path_buf(), position, reason: reason.into() }
+        Self::Corrupt {
+            path: path.to_path_buf(),
+            position,
+            reason: reason.into(),
+        }
     }
 }
 
@@ -83,8 +95,7 @@ mod tests {
     #[test]
     fn no_space_is_its_own_kind_and_may_be_retried() {
         for errno in [28, 122, 27] {
-            let error =
-                StorageError::io("write", Path::new("x"), io::Error::from_raw_os_error(errno));
+            let error = StorageError::io("write", Path::new("x"), io::Error::from_raw_os_error(errno));
             assert_eq!(error.kind(), StorageErrorKind::Full);
             assert!(error.is_retryable());
         }

@@ -10,7 +10,7 @@ use super::epochs::LeaderEpochs;
 use super::error::StorageError;
 use super::files::{FileCache, FileHandle, LogDir, modified_ms};
 use super::retain::SegmentInfo;
-use super::segment::{Files, Sealed};
+use super::sealed::{Files, Sealed};
 use crate::record::{BatchHeader, HEADER_LEN};
 
 /// When segments roll and how dense their indexes are.
@@ -77,6 +77,18 @@ impl Log {
         now_ms: i64,
     ) -> Result<Log, StorageError> {
         fs::create_dir_all(path).map_err(|source| StorageError::io("create", path, source))?;
+        // Taking a log that exists for a new one would hide all of it.
+        for base in super::swap::settle(path)? {
+            let log = segment_path(path, base, ".log");
+            let size = fs::metadata(&log).map_err(|source| StorageError::io("inspect", &log, source))?;
+            if base != 0 || size.len() > 0 {
+                return Err(StorageError::corrupt(
+                    &log,
+                    0,
+                    "a new log's directory holds a log",
+                ));
+            }
+        }
         let log_dir = LogDir::new(path, files);
         let mut first = Files::create(&log_dir, 0)?;
         first.sync()?;
@@ -118,7 +130,11 @@ impl Log {
         if rolled {
             self.roll_to(header.base_offset, now_ms)?;
         }
-        if self.epochs.latest().is_none_or(|latest| header.partition_leader_epoch > latest) {
+        if self
+            .epochs
+            .latest()
+            .is_none_or(|latest| header.partition_leader_epoch > latest)
+        {
             self.assign_epoch(header.partition_leader_epoch, header.base_offset)?;
         }
         let interval = u64::from(self.config.index_interval_bytes);
@@ -126,15 +142,14 @@ impl Log {
         Ok(Appended { position, rolled })
     }
 
-    fn check_batch(
-        &self,
-        prefix: &[u8; 16],
-        rest: &[u8],
-        header: &BatchHeader,
-    ) -> Result<(), StorageError> {
+    fn check_batch(&self, prefix: &[u8; 16], rest: &[u8], header: &BatchHeader) -> Result<(), StorageError> {
         let size = prefix.len() + rest.len();
         let refuse = |reason: String| {
-            Err(StorageError::corrupt(&self.active.files.log.path(), self.active.size, reason))
+            Err(StorageError::corrupt(
+                &self.active.files.log.path(),
+                self.active.size,
+                reason,
+            ))
         };
         if header.base_offset < self.end_offset() || header.last_offset_delta < 0 {
             return refuse(format!(
@@ -211,7 +226,11 @@ impl Log {
             }
             next_offset = segment.base;
         }
-        dirty.into_iter().filter(|handle| handle.is_dirty()).cloned().collect()
+        dirty
+            .into_iter()
+            .filter(|handle| handle.is_dirty())
+            .cloned()
+            .collect()
     }
 
     /// Everything below `upto` is durable: call it after all of [`Self::unflushed`] was synced.
@@ -275,7 +294,9 @@ impl Log {
 
     pub(super) fn check_open(&self) -> Result<(), StorageError> {
         if self.closed {
-            return Err(StorageError::Closed { path: self.dir.path.clone() });
+            return Err(StorageError::Closed {
+                path: self.dir.path.clone(),
+            });
         }
         Ok(())
     }
@@ -349,12 +370,17 @@ impl Log {
     pub fn open_files(&self) -> usize {
         let sealed = self.sealed.iter().filter_map(Sealed::files_in_use);
         let handles = sealed.chain([&self.active.files]).flat_map(Files::handles);
-        handles.chain([&self.entries]).filter(|handle| handle.is_open()).count()
+        handles
+            .chain([&self.entries])
+            .filter(|handle| handle.is_open())
+            .count()
     }
 
     /// First offset behind sealed segment `index`.
     pub(super) fn bound(&self, index: usize) -> i64 {
-        self.sealed.get(index + 1).map_or(self.active.base, |next| next.base)
+        self.sealed
+            .get(index + 1)
+            .map_or(self.active.base, |next| next.base)
     }
 
     /// All segments, oldest first, the active one last: what retention decides on.
@@ -369,7 +395,11 @@ impl Log {
                 next_offset,
                 size: segment.size,
                 max_timestamp: newest.timestamp,
-                modified_ms: if newest.timestamp < 0 { modified(segment.base)? } else { 0 },
+                modified_ms: if newest.timestamp < 0 {
+                    modified(segment.base)?
+                } else {
+                    0
+                },
             });
         }
         infos.push(SegmentInfo {

@@ -1,4 +1,4 @@
-//! One segment: its files, and look-ups in them.
+//! Segments that are no longer written to, and look-ups in the files of any segment.
 
 use std::sync::{Arc, OnceLock};
 
@@ -66,12 +66,22 @@ pub(super) struct Sealed {
 
 impl Sealed {
     pub fn new(base: i64, size: u64) -> Self {
-        Self { base, size, newest: OnceLock::new(), files: OnceLock::new() }
+        Self {
+            base,
+            size,
+            newest: OnceLock::new(),
+            files: OnceLock::new(),
+        }
     }
 
     /// Seals what was the active segment; its files still need a sync.
     pub fn from_active(base: i64, size: u64, newest: TimeEntry, files: Files) -> Self {
-        Self { base, size, newest: newest.into(), files: Box::new(files).into() }
+        Self {
+            base,
+            size,
+            newest: newest.into(),
+            files: Box::new(files).into(),
+        }
     }
 
     pub fn files(&self, dir: &Arc<LogDir>) -> Result<&Files, StorageError> {
@@ -80,6 +90,14 @@ impl Sealed {
         }
         let opened = Box::new(Files::open(dir, self.base)?);
         Ok(self.files.get_or_init(|| opened))
+    }
+
+    /// Gives the files up, keeping handles that may still need a sync.
+    pub fn into_files(mut self, dir: &Arc<LogDir>) -> Result<Files, StorageError> {
+        match self.files.take() {
+            Some(files) => Ok(*files),
+            None => Files::open(dir, self.base),
+        }
     }
 
     /// The files if something used them since the last release.
@@ -105,7 +123,12 @@ impl Sealed {
     }
 
     pub fn view(&self, dir: &Arc<LogDir>, next_offset: i64) -> Result<View<'_>, StorageError> {
-        Ok(View { base: self.base, size: self.size, next_offset, files: self.files(dir)? })
+        Ok(View {
+            base: self.base,
+            size: self.size,
+            next_offset,
+            files: self.files(dir)?,
+        })
     }
 }
 
@@ -128,12 +151,13 @@ impl<'a> View<'a> {
     /// A walker from an index entry, which is checked against the log first: an index is only a
     /// hint, and a damaged one must cost time, not records.
     fn walk_from(&self, entry: Option<OffsetEntry>) -> Result<Walker<'a>, StorageError> {
-        let Some(entry) = entry else { return Ok(self.walk()) };
+        let Some(entry) = entry else {
+            return Ok(self.walk());
+        };
         let mut walker = Walker::new(&self.files.log, entry.position, self.size);
         match walker.next() {
             Ok(Some(batch))
-                if batch.header.base_offset >= self.base
-                    && batch.header.base_offset <= entry.offset =>
+                if batch.header.base_offset >= self.base && batch.header.base_offset <= entry.offset =>
             {
                 walker.rewind(entry.position);
                 Ok(walker)
@@ -183,8 +207,7 @@ impl<'a> View<'a> {
             return Ok(self.size);
         }
         let index = &self.files.index;
-        let skip_to =
-            index.floor(|entry| entry.position <= limit && entry.offset < end_offset)?;
+        let skip_to = index.floor(|entry| entry.position <= limit && entry.offset < end_offset)?;
         let behind = skip_to.filter(|entry| entry.position >= first.end());
         let mut walker = match behind {
             Some(entry) => self.walk_from(Some(entry))?,
@@ -202,11 +225,7 @@ impl<'a> View<'a> {
     }
 
     /// The first batch from `from_offset` on whose largest timestamp is `timestamp` or later.
-    pub fn first_since(
-        &self,
-        timestamp: i64,
-        from_offset: i64,
-    ) -> Result<Option<Located>, StorageError> {
+    pub fn first_since(&self, timestamp: i64, from_offset: i64) -> Result<Option<Located>, StorageError> {
         let entry = self.files.time.floor(|entry| entry.timestamp <= timestamp)?;
         let mut from = from_offset;
         if let Some(entry) = entry.filter(|entry| entry.offset > from)
@@ -239,7 +258,10 @@ impl<'a> View<'a> {
         {
             return Ok(last);
         }
-        let mut newest = TimeEntry { timestamp: -1, offset: self.base };
+        let mut newest = TimeEntry {
+            timestamp: -1,
+            offset: self.base,
+        };
         let mut walker = self.walk();
         while let Some(batch) = walker.next()? {
             if batch.header.max_timestamp > newest.timestamp {

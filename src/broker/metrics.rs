@@ -1,0 +1,91 @@
+//! Gauges that are read when Prometheus scrapes.
+
+use std::sync::Arc;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::api::dispatch::Dispatcher;
+use crate::api::services::Services;
+use crate::server::listener::Shared;
+
+/// Partitions whose offsets are shown one by one; beyond it only totals are, to bound a scrape.
+const PARTITIONS_SHOWN_MAX: usize = 10_000;
+
+struct BrokerCollector {
+    services: Arc<Services>,
+    server: Arc<Shared<Dispatcher>>,
+    connections: IntGauge,
+    held: IntGauge,
+    topics: IntGauge,
+    partitions: IntGauge,
+    sessions: IntGauge,
+    current: IntGaugeVec,
+    oldest: IntGaugeVec,
+}
+
+/// Registers the gauges.
+///
+/// # Errors
+/// When a metric of the same name is registered already.
+pub fn register(
+    registry: &Registry,
+    services: &Arc<Services>,
+    server: &Arc<Shared<Dispatcher>>,
+) -> prometheus::Result<()> {
+    let labels = &["topic", "partition"];
+    let collector = BrokerCollector {
+        services: services.clone(),
+        server: server.clone(),
+        connections: IntGauge::new("tidelog_connections", "Client connections.")?,
+        held: IntGauge::new("tidelog_inflight_bytes", "Bytes of requests and replies held.")?,
+        topics: IntGauge::new("tidelog_topics", "Topics.")?,
+        partitions: IntGauge::new("tidelog_partitions", "Partitions.")?,
+        sessions: IntGauge::new("tidelog_fetch_sessions", "Incremental fetch sessions.")?,
+        // The names that kafka_exporter gives these series: its dashboards read them.
+        current: IntGaugeVec::new(
+            Opts::new("kafka_topic_partition_current_offset", "High watermark of a partition in use."),
+            labels,
+        )?,
+        oldest: IntGaugeVec::new(
+            Opts::new("kafka_topic_partition_oldest_offset", "Log start offset of a partition in use."),
+            labels,
+        )?,
+    };
+    registry.register(Box::new(collector))
+}
+
+impl Collector for BrokerCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        let single = [&self.connections, &self.held, &self.topics, &self.partitions, &self.sessions];
+        let mut all: Vec<&Desc> = single.into_iter().flat_map(Collector::desc).collect();
+        all.extend(self.current.desc());
+        all.extend(self.oldest.desc());
+        all
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let image = self.services.image();
+        self.connections.set(self.server.connections.count() as i64);
+        self.held.set(self.server.budget.held() as i64);
+        self.topics.set(image.topic_count() as i64);
+        self.partitions.set(i64::try_from(image.partition_count()).unwrap_or(i64::MAX));
+        self.sessions.set(self.services.fetch_sessions.len() as i64);
+        self.current.reset();
+        self.oldest.reset();
+        for partition in self.services.partitions.all_open().iter().take(PARTITIONS_SHOWN_MAX) {
+            let index = partition.id().index.to_string();
+            let labels = &[&*partition.id().topic, index.as_str()];
+            self.current.with_label_values(labels).set(partition.high_watermark());
+            self.oldest.with_label_values(labels).set(partition.log_start_offset());
+        }
+        let mut families = Vec::new();
+        for gauge in [&self.connections, &self.held, &self.topics, &self.partitions, &self.sessions] {
+            families.extend(gauge.collect());
+        }
+        families.extend(self.current.collect());
+        families.extend(self.oldest.collect());
+        families
+    }
+}

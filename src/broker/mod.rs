@@ -1,0 +1,186 @@
+//! Composition root: the only place that knows every component. Builds them in dependency order and stops them in
+//! reverse.
+
+pub mod data_dir;
+pub mod maintenance;
+pub mod metrics;
+pub mod topic_logs;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::api::data::fetch_session::FetchSessions;
+use crate::api::dispatch::Dispatcher;
+use crate::api::metrics::ApiMetrics;
+use crate::api::services::Services;
+use crate::config::BrokerConfig;
+use crate::metadata::store::cluster_id;
+use crate::metadata::{Controller, ControllerOptions, PartitionLimit, ProducerIds};
+use crate::partition::Registry;
+use crate::partition::flusher::{Flusher, FlusherThread};
+use crate::server::budget::Budget;
+use crate::server::listener::{Connections, Shared};
+use crate::server::{Limits, listener};
+use crate::storage::StateStore;
+use crate::storage::rocks::RocksState;
+use crate::storage::rocks::blocking::Blocking;
+use crate::storage::segment::FileCache;
+use crate::telemetry::http::{self, Exposed};
+
+use data_dir::DataDir;
+use topic_logs::TopicLogs;
+
+/// Log files kept open when idle; files that are being written stay open beyond it.
+const OPEN_FILES_MAX: usize = 512;
+/// Requests of one connection under way at a time.
+const PIPELINE_MAX: usize = 1024;
+/// How long a stop waits for requests under way.
+const DRAIN: Duration = Duration::from_secs(5);
+/// "Never", for settings whose absence means no limit.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A running broker.
+pub struct Broker {
+    services: Arc<Services>,
+    exposed: Arc<Exposed>,
+    stop: watch::Sender<bool>,
+    listeners: JoinSet<()>,
+    background: JoinSet<()>,
+    flusher: FlusherThread,
+    state: Arc<dyn StateStore>,
+    data_dir: Arc<DataDir>,
+    addresses: Vec<(String, SocketAddr)>,
+}
+
+impl Broker {
+    /// Opens the data directory, recovers what must be recovered, and serves.
+    ///
+    /// # Errors
+    /// When the data directory cannot be used or a listener cannot be bound.
+    pub async fn start(config: BrokerConfig) -> anyhow::Result<Broker> {
+        let config = Arc::new(config);
+        let data_dir = Arc::new(DataDir::open(&config.log_dirs).context("the data directory cannot be used")?);
+        let state: Arc<dyn StateStore> =
+            Arc::new(RocksState::open(&data_dir.state_path()).context("the state store cannot be opened")?);
+        let identity = data_dir.identity(&*state, config.node_id)?;
+        let flusher = Flusher::start(data_dir.path())?;
+        let registry = Arc::new(Registry::new(
+            data_dir.path(),
+            FileCache::new(OPEN_FILES_MAX),
+            flusher.queue(),
+            data_dir.was_clean(),
+            data_dir.checkpoints()?,
+        ));
+        let blocking = Blocking::new(state.clone(), Blocking::DEFAULT_CALLS_MAX);
+        let logs = Box::new(TopicLogs::new(registry.clone(), config.clone()));
+        let options = ControllerOptions {
+            limit: PartitionLimit { per_broker: u32::try_from(config.max_partitions).unwrap_or(u32::MAX) },
+            new_topic_id: Arc::new(cluster_id::random_uuid),
+        };
+        let controller = Arc::new(Controller::open(state.clone(), identity, logs, options).await?);
+        let image = controller.image();
+        registry.remove_leftovers(|name| data_dir::is_known(&image, name))?;
+        let metrics = prometheus::Registry::new();
+        let services = Arc::new(Services {
+            fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
+            metrics: ApiMetrics::register(&metrics)?,
+            producer_ids: Arc::new(ProducerIds::new(blocking)),
+            partitions: registry,
+            data_dir: data_dir.clone(),
+            controller,
+            config,
+        });
+        let exposed = Arc::new(Exposed { registry: metrics, ready: AtomicBool::new(false) });
+        let mut broker = Broker {
+            services,
+            exposed,
+            stop: watch::Sender::new(false),
+            listeners: JoinSet::new(),
+            background: JoinSet::new(),
+            flusher,
+            state,
+            data_dir,
+            addresses: Vec::new(),
+        };
+        broker.listen().await?;
+        broker.background.spawn(maintenance::run(broker.services.clone(), broker.stop.subscribe()));
+        broker.exposed.ready.store(true, Ordering::Release);
+        Ok(broker)
+    }
+
+    async fn listen(&mut self) -> anyhow::Result<()> {
+        let config = self.services.config.clone();
+        let shared = Arc::new(Shared {
+            service: Arc::new(Dispatcher::new(self.services.clone())),
+            limits: Arc::new(Limits {
+                frame_max_bytes: config.socket_request_max_bytes,
+                pipeline_max: PIPELINE_MAX,
+                connection_max_bytes: config.max_inflight_bytes_per_connection,
+                idle: config.connections_max_idle_ms.map_or(NEVER, Duration::from_millis),
+                connections_max: config.max_connections,
+                connections_per_ip_max: config.max_connections_per_ip,
+            }),
+            budget: Arc::new(Budget::new(config.max_inflight_bytes)),
+            connections: Arc::new(Connections::default()),
+        });
+        metrics::register(&self.exposed.registry, &self.services, &shared)?;
+        for wanted in &config.listeners {
+            let address = wanted.bind_address();
+            let socket = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {}:{}", address.0, address.1))?;
+            let bound = socket.local_addr()?;
+            info!(listener = wanted.name, address = %bound, "serving Kafka clients");
+            self.addresses.push((wanted.name.clone(), bound));
+            let name: Arc<str> = wanted.name.as_str().into();
+            self.listeners.spawn(listener::run(socket, name, shared.clone(), self.stop.subscribe(), DRAIN));
+        }
+        if let Some(wanted) = &config.metrics_listener {
+            match TcpListener::bind((wanted.host.as_str(), wanted.port)).await {
+                Ok(socket) => {
+                    info!(address = %socket.local_addr()?, "serving /metrics, /livez and /readyz");
+                    self.background.spawn(http::run(socket, self.exposed.clone(), self.stop.subscribe()));
+                }
+                // Two brokers on one machine are ordinary in development; data matters more than this port.
+                Err(error) => {
+                    warn!(host = wanted.host, port = wanted.port, %error, "metrics and health are not served");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Names and bound addresses of the listeners.
+    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Stops accepting, finishes what is under way, flushes and closes everything.
+    pub async fn stop(mut self) {
+        self.exposed.ready.store(false, Ordering::Release);
+        self.stop.send_replace(true);
+        while self.listeners.join_next().await.is_some() {}
+        while self.background.join_next().await.is_some() {}
+        let closing = tokio::task::spawn_blocking(move || {
+            let (checkpointed, orderly) = self.services.partitions.close();
+            self.flusher.stop();
+            if let Err(error) = self.data_dir.close(&self.services, checkpointed, orderly) {
+                warn!(%error, "the stop was not orderly: the next start verifies the logs");
+            }
+            if let Err(error) = self.state.close() {
+                warn!(%error, "the state store did not close in order");
+            }
+        });
+        if closing.await.is_err() {
+            warn!("closing failed; the next start verifies the logs");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What a change of the topics means for the partitions on disk.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::api::services::resolve;
+use crate::config::BrokerConfig;
+use crate::metadata::{Logs, Topic};
+use crate::partition::{Registry, registry};
+
+/// Makes and removes partition directories for the controller. Called on blocking threads.
+pub struct TopicLogs {
+    partitions: Arc<Registry>,
+    config: Arc<BrokerConfig>,
+}
+
+impl TopicLogs {
+    /// Over the registry, with the broker's defaults.
+    pub fn new(partitions: Arc<Registry>, config: Arc<BrokerConfig>) -> TopicLogs {
+        TopicLogs { partitions, config }
+    }
+}
+
+impl Logs for TopicLogs {
+    fn prepare(&self, topic: &Topic, partitions: Range<i32>) -> Result<(), String> {
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        self.partitions
+            .create(&topic.name, topic.id, partitions, &resolve(&self.config, topic), now_ms)
+            .map_err(|error| error.to_string())
+    }
+
+    fn discard(&self, topic: &Topic, partitions: Range<i32>) {
+        // Readers hold open descriptors: a fetch under way finishes although the directory is gone.
+        for dir in self.partitions.discard(&topic.name, topic.id, partitions) {
+            registry::remove_dir(&dir);
+        }
+    }
+}

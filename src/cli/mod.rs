@@ -1,0 +1,35 @@
+//! What an operator types.
+
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A Kafka-wire-compatible event-streaming broker.
+#[derive(Debug, Parser)]
+#[command(name = "tidelog", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker until SIGINT or SIGTERM.
+    Serve(serve::Serve),
+}
+
+/// Parses the process's arguments and runs the command.
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Serve(serve) => serve.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidelog: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

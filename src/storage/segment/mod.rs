@@ -1,0 +1,49 @@
+//! The log of one partition, in Kafka's own on-disk formats.
+//!
+//! ```text
+//! log       the order of steps: create, append, roll, flush, close
+//! recover   open: what is trusted, verified, cut off      scan  verify one segment
+//! read      by offset and by timestamp                    trim  shorten at either end
+//! active    the segment written to      sealed   any other, and look-ups in both
+//! index     entries in a file: offset_index, time_index   walk  from batch to batch
+//! files     handles that open on use    swap     what a stop interrupted
+//! epochs    leader-epoch-checkpoint     checkpoint  files of the whole data directory
+//! retain    which segments may go       dir      names, small durable files
+//! ```
+//!
+//! Everything here is synchronous and takes the time as an argument. Records are never decoded:
+//! the log knows batch headers and nothing of producers, groups or transactions.
+
+mod active;
+pub mod checkpoint;
+pub mod dir;
+mod epochs;
+mod error;
+mod files;
+mod index;
+mod log;
+mod offset_index;
+mod read;
+mod recover;
+pub mod retain;
+mod scan;
+mod sealed;
+mod swap;
+mod time_index;
+mod trim;
+mod walk;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use epochs::{EpochEntry, LeaderEpochs};
+pub use error::{ReadError, StorageError, StorageErrorKind};
+pub use files::{DEFAULT_OPEN_FILES, FileCache, FileHandle, SyncTicket};
+pub use log::{Appended, Log, LogConfig};
+pub use read::{LogSlice, TimestampBatch};
+pub use recover::{OpenOptions, Recovery};
+pub use retain::SegmentInfo;

@@ -1,0 +1,299 @@
+//! Opening a log: what is trusted, what is verified, what is cut off (`LogLoader`).
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::active::Active;
+use super::dir::{self, FileKind, segment_path};
+use super::epochs::LeaderEpochs;
+use super::error::{StorageError, StorageErrorKind};
+use super::files::{FileCache, FileHandle, LogDir};
+use super::index::Entry;
+use super::log::{Log, LogConfig};
+use super::offset_index::OffsetEntry;
+use super::scan::scan;
+use super::sealed::{Files, Sealed};
+use super::time_index::TimeEntry;
+use crate::record::BatchHeader;
+
+/// How to open a log.
+pub struct OpenOptions<'a> {
+    pub config: LogConfig,
+    /// Bounds the open files of all logs.
+    pub files: Arc<FileCache>,
+    /// The last stop was clean. False: every batch from the segment of `recovery_point` on is
+    /// verified, a torn tail is cut off, and the indexes are built anew.
+    pub clean: bool,
+    /// Offset below which everything was durable (`recovery-point-offset-checkpoint`). A log
+    /// that is damaged or missing below it is not opened.
+    pub recovery_point: i64,
+    /// First visible offset (`log-start-offset-checkpoint`).
+    pub log_start_offset: i64,
+    pub now_ms: i64,
+    /// Batches with a base offset of at least this are handed to `on_batch`, in order.
+    pub replay_from: i64,
+    pub on_batch: &'a mut dyn FnMut(&BatchHeader),
+}
+
+/// What opening had to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Bytes cut off, later segments included.
+    pub truncated_bytes: u64,
+    /// Batches whose checksum was verified.
+    pub batches_scanned: u64,
+    /// At least one segment was verified and its indexes built anew.
+    pub recovered: bool,
+}
+
+impl Log {
+    /// Opens the log in `path`. Whatever recovery changed or relied on is durable when this
+    /// returns (KAFKA-10101).
+    ///
+    /// # Errors
+    /// `Corrupt` if a batch below the recovery point, or in a segment that lies wholly below
+    /// it, is damaged or missing: that data was acknowledged as durable, and whether to go on
+    /// without it is for a person to decide. The `.log` files are not touched then.
+    pub fn open(path: &Path, options: OpenOptions<'_>) -> Result<(Log, Recovery), StorageError> {
+        let topic_id = dir::read_metadata(path)?;
+        let bases = super::swap::settle(path)?;
+        let (epochs, epochs_lost) = load_epochs(path, bases.is_empty())?;
+        let mut opening = Opening {
+            dir: LogDir::new(path, options.files.clone()),
+            stored_epochs: epochs.clone(),
+            epochs,
+            epochs_lost,
+            sealed: Vec::new(),
+            recovery: Recovery::default(),
+            options,
+        };
+        let active = opening.segments(&bases)?;
+        opening.finish(topic_id, active)
+    }
+}
+
+fn load_epochs(path: &Path, empty: bool) -> Result<(LeaderEpochs, bool), StorageError> {
+    match LeaderEpochs::load(path) {
+        Ok(Some(epochs)) => Ok((epochs, false)),
+        Ok(None) => Ok((LeaderEpochs::default(), !empty)),
+        Err(error) if error.kind() == StorageErrorKind::Corrupt => {
+            tracing::warn!(%error, "leader epochs are rebuilt from the batches");
+            Ok((LeaderEpochs::default(), true))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+struct Opening<'a> {
+    dir: Arc<LogDir>,
+    epochs: LeaderEpochs,
+    stored_epochs: LeaderEpochs,
+    epochs_lost: bool,
+    sealed: Vec<Sealed>,
+    recovery: Recovery,
+    options: OpenOptions<'a>,
+}
+
+impl Opening<'_> {
+    fn segments(&mut self, bases: &[i64]) -> Result<Active, StorageError> {
+        for (index, &base) in bases.iter().enumerate() {
+            let bound = bases.get(index + 1).copied();
+            let path = segment_path(&self.dir.path, base, ".log");
+            let size =
+                file_length(&path)?.ok_or_else(|| StorageError::corrupt(&path, 0, "the file vanished"))?;
+            match self.segment(base, size, bound)? {
+                Some(active) => {
+                    self.drop_segments(&bases[index + 1..])?;
+                    return Ok(active);
+                }
+                None => self.sealed.push(Sealed::new(base, size)),
+            }
+        }
+        let base = self.options.log_start_offset.max(0);
+        let mut files = Files::create(&self.dir, base)?;
+        files.sync()?;
+        self.recovery.recovered = true;
+        Ok(Active::empty(base, files, self.options.now_ms))
+    }
+
+    /// Loads or verifies one segment; Some if it is the one appends go to from now on: the
+    /// last, or the one whose damaged tail was cut off.
+    fn segment(&mut self, base: i64, size: u64, bound: Option<i64>) -> Result<Option<Active>, StorageError> {
+        let suspect = !self.options.clean && bound.is_none_or(|b| b > self.options.recovery_point);
+        if suspect || !self.indexes_plausible(base)? {
+            return self.verify(base, size, bound);
+        }
+        let Some(bound) = bound else {
+            return match Active::load(&self.dir, base, size, self.options.now_ms) {
+                Ok(active) => {
+                    self.replay(&active)?;
+                    Ok(Some(active))
+                }
+                Err(error) if error.kind() == StorageErrorKind::Corrupt => {
+                    tracing::warn!(%error, "the last segment is verified");
+                    self.verify(base, size, None)
+                }
+                Err(error) => Err(error),
+            };
+        };
+        if self.epochs_lost || bound > self.options.replay_from {
+            let mut sealed = Active::empty(base, Files::open(&self.dir, base)?, self.options.now_ms);
+            sealed.size = size;
+            sealed.next_offset = bound;
+            self.replay(&sealed)?;
+        }
+        Ok(None)
+    }
+
+    /// Hands the headers of a trusted segment to whoever needs them.
+    fn replay(&mut self, segment: &Active) -> Result<(), StorageError> {
+        let from = if self.epochs_lost {
+            i64::MIN
+        } else {
+            self.options.replay_from
+        };
+        if segment.next_offset <= from {
+            return Ok(());
+        }
+        let view = segment.view();
+        let mut walker = if from <= segment.base {
+            view.walk()
+        } else {
+            view.walk_to(from)?
+        };
+        while let Some(batch) = walker.next()? {
+            observe(&mut self.epochs, &mut self.options, &batch.header);
+        }
+        Ok(())
+    }
+
+    fn verify(&mut self, base: i64, size: u64, bound: Option<i64>) -> Result<Option<Active>, StorageError> {
+        let log_dir = &self.dir;
+        for kind in [FileKind::OffsetIndex, FileKind::TimeIndex] {
+            let path = segment_path(&log_dir.path, base, kind.extension());
+            if file_length(&path)?.is_none() {
+                FileHandle::new(log_dir, base, kind).create()?;
+            }
+        }
+        let mut active = Active::empty(base, Files::open(log_dir, base)?, self.options.now_ms);
+        let interval = u64::from(self.options.config.index_interval_bytes);
+        let (epochs, options) = (&mut self.epochs, &mut self.options);
+        let scanned = scan(&mut active, size, interval, &mut |header| {
+            observe(epochs, options, header)
+        })?;
+        self.recovery.recovered = true;
+        self.recovery.batches_scanned += scanned.batches;
+        let beyond = bound.is_some_and(|bound| active.next_offset > bound);
+        if beyond {
+            let log = active.files.log.path();
+            return Err(StorageError::corrupt(&log, size, "reaches into the next segment"));
+        }
+        if let Some(damage) = scanned.damage {
+            let durable = bound.is_some_and(|bound| bound <= self.options.recovery_point);
+            if durable || active.next_offset < self.options.recovery_point {
+                tracing::error!(
+                    recovery_point = self.options.recovery_point,
+                    valid_up_to = active.next_offset,
+                    "data that was durable is damaged"
+                );
+                return Err(damage);
+            }
+            tracing::warn!(error = %damage, end = active.next_offset, "the tail is cut off");
+            active.files.log.truncate(active.size)?;
+            self.recovery.truncated_bytes += size - active.size;
+            active.files.sync()?;
+            return Ok(Some(active));
+        }
+        active.files.log.mark_written();
+        active.files.sync()?;
+        Ok(bound.is_none().then_some(active))
+    }
+
+    /// True if both index files exist and hold whole entries. Whether the entries are right is
+    /// checked when they are used.
+    fn indexes_plausible(&self, base: i64) -> Result<bool, StorageError> {
+        let whole = |kind: FileKind, size: usize| {
+            let path = segment_path(&self.dir.path, base, kind.extension());
+            Ok(file_length(&path)?.is_some_and(|length| length % size as u64 == 0))
+        };
+        Ok(whole(FileKind::OffsetIndex, OffsetEntry::SIZE)? && whole(FileKind::TimeIndex, TimeEntry::SIZE)?)
+    }
+
+    /// Removes the segments behind a damaged one: their data follows a hole.
+    fn drop_segments(&mut self, bases: &[i64]) -> Result<(), StorageError> {
+        for &base in bases.iter().rev() {
+            let log = segment_path(&self.dir.path, base, ".log");
+            self.recovery.truncated_bytes += file_length(&log)?.unwrap_or(0);
+            for extension in [".log", ".index", ".timeindex", ".txnindex"] {
+                dir::remove_if_present(&segment_path(&self.dir.path, base, extension))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, topic_id: Option<[u8; 16]>, active: Active) -> Result<(Log, Recovery), StorageError> {
+        let end = active.next_offset;
+        let (start, point) = (self.options.log_start_offset, self.options.recovery_point);
+        if end < point && start < point {
+            let reason = format!("the log ends at {end}, but was durable up to {point}");
+            return Err(StorageError::corrupt(
+                &active.files.log.path(),
+                active.size,
+                reason,
+            ));
+        }
+        let first = self.sealed.first().map_or(active.base, |segment| segment.base);
+        let now_ms = self.options.now_ms;
+        let epochs = std::mem::take(&mut self.epochs);
+        let mut log = Log {
+            entries: FileHandle::new(&self.dir, 0, FileKind::Directory),
+            dir: self.dir,
+            topic_id,
+            config: self.options.config,
+            sealed: self.sealed,
+            active,
+            start_offset: start.max(first),
+            flushed_offset: end,
+            epochs,
+            closed: false,
+        };
+        if start > end {
+            // All of it had been deleted, and the deletion outlived the data.
+            tracing::warn!(start, end, "the log ends below its start offset, it begins anew");
+            log.restart_at(start, now_ms)?;
+            self.recovery.recovered = true;
+        }
+        log.epochs.truncate_from_end(log.end_offset());
+        if log.start_offset > 0 {
+            log.epochs.truncate_from_start(log.start_offset);
+        }
+        if self.epochs_lost || log.epochs != self.stored_epochs {
+            log.epochs.store(&log.dir.path)?;
+        }
+        if self.recovery.recovered {
+            dir::sync_dir(&log.dir.path)?;
+        }
+        Ok((log, self.recovery))
+    }
+}
+
+fn observe(epochs: &mut LeaderEpochs, options: &mut OpenOptions<'_>, header: &BatchHeader) {
+    if epochs
+        .latest()
+        .is_none_or(|latest| header.partition_leader_epoch > latest)
+    {
+        epochs.assign(header.partition_leader_epoch, header.base_offset);
+    }
+    if header.base_offset >= options.replay_from {
+        (options.on_batch)(header);
+    }
+}
+
+fn file_length(path: &Path) -> Result<Option<u64>, StorageError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StorageError::io("inspect", path, source)),
+    }
+}

@@ -1,0 +1,123 @@
+//! Verifies every byte of a segment and builds its indexes anew (`LogSegment.recover`).
+
+use std::sync::Arc;
+
+use super::active::Active;
+use super::error::{StorageError, StorageErrorKind};
+use super::files::FileHandle;
+use super::walk::{Located, Walker};
+use crate::record::BatchHeader;
+
+/// Read at once. A batch larger than this is checked piece by piece, so that a damaged length
+/// cannot ask for gigabytes.
+const CHUNK: usize = 1 << 20;
+/// The CRC covers the batch from its attributes to its end.
+const CRC_START: u64 = 21;
+
+/// What a scan found.
+pub(super) struct Scan {
+    pub batches: u64,
+    /// What is wrong with the bytes behind `active.size`; None if the file ends there.
+    pub damage: Option<StorageError>,
+}
+
+/// Scans the file of `active`, `length` bytes long, whose offsets must not be below `floor`.
+///
+/// Afterwards `active` describes the valid prefix and its indexes are complete; the file itself
+/// is untouched. `on_batch` sees each valid batch.
+pub(super) fn scan(
+    active: &mut Active,
+    length: u64,
+    index_interval: u64,
+    on_batch: &mut dyn FnMut(&BatchHeader),
+) -> Result<Scan, StorageError> {
+    active.files.index.reset()?;
+    active.files.time.reset()?;
+    let log = active.files.log.clone();
+    let mut walker = Walker::new(&log, 0, length);
+    let mut bytes = Bytes {
+        file: &log,
+        chunk: Vec::new(),
+        at: 0,
+    };
+    let mut outcome = Scan {
+        batches: 0,
+        damage: None,
+    };
+    loop {
+        match step(&mut walker, &mut bytes, active) {
+            Ok(None) => break,
+            Ok(Some(batch)) => {
+                active.account(batch.position, &batch.header, index_interval);
+                active.size = batch.end();
+                outcome.batches += 1;
+                on_batch(&batch.header);
+            }
+            Err(error) if error.kind() == StorageErrorKind::Corrupt => {
+                outcome.damage = Some(error);
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    active.finish_indexes()?;
+    Ok(outcome)
+}
+
+fn step(
+    walker: &mut Walker<'_>,
+    bytes: &mut Bytes<'_>,
+    active: &Active,
+) -> Result<Option<Located>, StorageError> {
+    let Some(batch) = walker.next()? else {
+        return Ok(None);
+    };
+    let corrupt = |reason| StorageError::corrupt(&bytes.file.path(), batch.position, reason);
+    let relative = batch.header.last_offset().checked_sub(active.base);
+    if batch.header.base_offset < active.next_offset {
+        return Err(corrupt("offsets go back"));
+    }
+    if relative.is_none_or(|relative| relative > i64::from(i32::MAX)) {
+        return Err(corrupt("an offset too far from the segment's base"));
+    }
+    let path = bytes.file;
+    if bytes.crc(batch.position + CRC_START, batch.end())? != batch.header.crc {
+        return Err(StorageError::corrupt(
+            &path.path(),
+            batch.position,
+            "checksum mismatch",
+        ));
+    }
+    Ok(Some(batch))
+}
+
+/// The file in large pieces.
+struct Bytes<'a> {
+    file: &'a Arc<FileHandle>,
+    chunk: Vec<u8>,
+    at: u64,
+}
+
+impl Bytes<'_> {
+    fn crc(&mut self, mut from: u64, to: u64) -> Result<u32, StorageError> {
+        let mut crc = 0;
+        while from < to {
+            let available = (self.at + self.chunk.len() as u64).saturating_sub(from);
+            if from < self.at || available == 0 {
+                self.chunk.resize(CHUNK, 0);
+                let filled = self.file.read_at(&mut self.chunk, from)?;
+                self.chunk.truncate(filled);
+                self.at = from;
+                if filled == 0 {
+                    return Err(StorageError::corrupt(&self.file.path(), from, "file ends early"));
+                }
+                continue;
+            }
+            let start = (from - self.at) as usize;
+            let count = available.min(to - from) as usize;
+            crc = crc32c::crc32c_append(crc, &self.chunk[start..start + count]);
+            from += count as u64;
+        }
+        Ok(crc)
+    }
+}
