@@ -51,7 +51,8 @@ def main(bootstrap: str, topic: str, partitions: int, acknowledged: Path, stop: 
                     producer.poll(0.1)
                     if failures:
                         break
-        left = producer.flush(120)
+        # After a failure nothing is worth waiting for.
+        left = producer.flush(0 if failures else 120)
     if failures or left:
         sys.exit(f"{left} records unsent, {len(failures)} failures: {failures[:3]}")
 

@@ -10,6 +10,9 @@ use crate::protocol::catalog;
 /// First version whose client tells its name and version.
 const SOFTWARE_FROM: i16 = 3;
 
+/// First version that tells features (KIP-584).
+const FEATURES_FROM: i16 = 3;
+
 /// Lists every API that is served. No feature is finalised yet: each one is when it is served.
 pub fn handle(context: &Context, request: ApiVersionsRequest) -> ApiVersionsResponse {
     if context.version >= SOFTWARE_FROM
@@ -18,7 +21,11 @@ pub fn handle(context: &Context, request: ApiVersionsRequest) -> ApiVersionsResp
         return ApiVersionsResponse::default().with_error_code(ResponseError::InvalidRequest.code());
     }
     let keys = catalog::SERVED.iter().map(version_of);
-    ApiVersionsResponse::default().with_api_keys(keys.collect()).with_finalized_features_epoch(0)
+    let mut response = ApiVersionsResponse::default().with_api_keys(keys.collect());
+    if context.version >= FEATURES_FROM {
+        response.finalized_features_epoch = 0;
+    }
+    response
 }
 
 /// The answer to an ApiVersions version that we do not know: version 0, and only the range of ApiVersions itself, so

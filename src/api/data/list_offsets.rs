@@ -22,6 +22,9 @@ const EARLIEST_LOCAL: i64 = -4;
 /// Last offset in tiered storage (KIP-1005): there is none.
 const LATEST_TIERED: i64 = -5;
 
+/// First version that tells the leader epoch of the offset (KIP-320).
+const LEADER_EPOCH_FROM: i16 = 4;
+
 const NONE_FOUND: TimedOffset = TimedOffset { offset: -1, timestamp: -1, leader_epoch: -1 };
 
 /// Looks up each partition.
@@ -34,7 +37,7 @@ pub fn handle(context: &Context, request: ListOffsetsRequest) -> ListOffsetsResp
                 Some(topic) => look_up(context, topic, partition),
                 None => Err(ResponseError::UnknownTopicOrPartition.code()),
             };
-            answer(partition.partition_index, found)
+            answer(context.version, partition.partition_index, found)
         });
         let partitions = partitions.collect();
         ListOffsetsTopicResponse::default().with_name(wanted.name).with_partitions(partitions)
@@ -59,7 +62,7 @@ fn look_up(context: &Context, topic: &Topic, wanted: &ListOffsetsPartition) -> R
     Ok(found.unwrap_or(NONE_FOUND))
 }
 
-fn answer(index: i32, found: Result<TimedOffset, i16>) -> ListOffsetsPartitionResponse {
+fn answer(version: i16, index: i32, found: Result<TimedOffset, i16>) -> ListOffsetsPartitionResponse {
     let (code, found) = match found {
         Ok(found) => (0, found),
         Err(code) => (code, NONE_FOUND),
@@ -69,5 +72,5 @@ fn answer(index: i32, found: Result<TimedOffset, i16>) -> ListOffsetsPartitionRe
         .with_error_code(code)
         .with_timestamp(found.timestamp)
         .with_offset(found.offset)
-        .with_leader_epoch(found.leader_epoch)
+        .with_leader_epoch(if version >= LEADER_EPOCH_FROM { found.leader_epoch } else { -1 })
 }

@@ -29,6 +29,8 @@ use crate::server::Outcome;
 const TOPIC_ID_FROM: i16 = 13;
 /// First version whose clients know zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
+/// First version that says which records are at fault (KIP-467).
+const DETAILS_FROM: i16 = 8;
 /// acks=all, "all in-sync replicas".
 const ACKS_ALL: i16 = -1;
 
@@ -70,7 +72,7 @@ pub fn handle(context: &Context, correlation_id: i32, request: ProduceRequest) -
                 }
                 Err(failure) => {
                     failed = true;
-                    failure.into_response(index)
+                    failure.into_response(index, context.version)
                 }
             });
         }
@@ -91,7 +93,7 @@ pub fn handle(context: &Context, correlation_id: i32, request: ProduceRequest) -
     }
     let timeout = Duration::from_millis(request.timeout_ms.max(0) as u64);
     Outcome::Later(Box::pin(async move {
-        confirm(&mut response, unconfirmed, timeout).await;
+        confirm(&mut response, unconfirmed, timeout, version).await;
         encoded(correlation_id, version, &response)
     }))
 }
@@ -166,13 +168,13 @@ fn append(
     }
 }
 
-async fn confirm(response: &mut ProduceResponse, unconfirmed: Vec<Unconfirmed>, timeout: Duration) {
+async fn confirm(response: &mut ProduceResponse, unconfirmed: Vec<Unconfirmed>, timeout: Duration, version: i16) {
     let until = tokio::time::Instant::now() + timeout;
     for append in unconfirmed {
         let left = until.saturating_duration_since(tokio::time::Instant::now());
         if let Err(error) = append.partition.committed(append.end_offset, left).await {
             let slot = &mut response.responses[append.topic].partition_responses[append.index];
-            *slot = Failure::from_append(&error, &append.partition).into_response(slot.index);
+            *slot = Failure::from_append(&error, &append.partition).into_response(slot.index, version);
         }
     }
 }
@@ -214,15 +216,17 @@ impl Failure {
         }
     }
 
-    fn into_response(self, index: i32) -> PartitionProduceResponse {
-        let errors = self.record_errors.into_iter().map(|at| BatchIndexAndErrorMessage::default().with_batch_index(at));
-        PartitionProduceResponse::default()
+    fn into_response(self, index: i32, version: i16) -> PartitionProduceResponse {
+        let response = PartitionProduceResponse::default()
             .with_index(index)
             .with_error_code(self.code)
             .with_base_offset(-1)
             .with_log_append_time_ms(-1)
-            .with_log_start_offset(self.log_start_offset)
-            .with_record_errors(errors.collect())
-            .with_error_message(self.message.map(StrBytes::from_string))
+            .with_log_start_offset(self.log_start_offset);
+        if version < DETAILS_FROM {
+            return response;
+        }
+        let errors = self.record_errors.into_iter().map(|at| BatchIndexAndErrorMessage::default().with_batch_index(at));
+        response.with_record_errors(errors.collect()).with_error_message(self.message.map(StrBytes::from_string))
     }
 }

@@ -18,6 +18,9 @@ use crate::metadata::{NewTopic, Overrides, Topic};
 /// "The broker's default", for the number of partitions and the replication factor (KIP-464).
 const DEFAULT: i32 = -1;
 
+/// First version that tells what was created (KIP-525).
+const DETAILS_FROM: i16 = 5;
+
 /// A refused topic: code and message.
 type Refused = (i16, String);
 
@@ -146,8 +149,10 @@ pub(super) fn is_this_broker(node_id: i32, replicas: &[kafka_protocol::messages:
 }
 
 fn answer(context: &Context, asked: CreatableTopic, result: Result<Made, Refused>) -> CreatableTopicResult {
-    let response = CreatableTopicResult::default().with_name(asked.name);
+    let response = CreatableTopicResult::default().with_name(asked.name).with_configs(Some(Vec::new()));
+    let tells_details = context.version >= DETAILS_FROM;
     match result {
+        Ok(_) if !tells_details => response,
         Ok(made) => {
             let entries = describe_topic(&context.services.config, &TopicOverrides(made.overrides)).unwrap_or_default();
             let configs = entries.into_iter().map(|entry| {
@@ -168,7 +173,6 @@ fn answer(context: &Context, asked: CreatableTopic, result: Result<Made, Refused
             .with_error_code(code)
             .with_error_message(Some(StrBytes::from_string(message)))
             .with_num_partitions(-1)
-            .with_replication_factor(-1)
-            .with_configs(Some(Vec::new())),
+            .with_replication_factor(-1),
     }
 }
