@@ -46,7 +46,7 @@ compat: build ## real Kafka clients against ./bin/tidelog; ARGS goes to pytest, 
 
 bench: build ## throughput and broker CPU seconds with Kafka's own ProducerPerformance
 	@scripts/ensure-deps.sh compat
-	@compat-tests/bench/run.sh $(ARGS)
+	@compat-tests/run-all.sh bench/bench_produce.py -s -o python_functions='bench_*' $(ARGS)
 
 fmt: ## format the Rust sources
 	@cargo fmt

@@ -6,8 +6,7 @@ Environment:
 * TIDELOG_COMPAT_HOME: where clients' packages are kept (default: ~/.cache/tidelog-compat).
 * COMPAT_BROKER: a command with {port} and {dir} in it that runs some other broker in the foreground. The whole
   suite can be tried on Apache Kafka with it: what fails there is not asked of Tidelog.
-* KAFKA_BOOTSTRAP: use a broker that runs already; KAFKA_LOG_DIR then names its log directory, if it can be read.
-  Scenarios that kill the broker are skipped.
+* KAFKA_BOOTSTRAP: use a broker that runs already. Scenarios that stop the broker are skipped.
 """
 
 from __future__ import annotations
@@ -112,8 +111,14 @@ class Broker:
     def start(self) -> None:
         """Starts the process and returns when it accepts connections."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        # The program reads KAFKA_* variables as settings; what this machine happens to have there is none of them.
+        inherited = os.environ.items()
+        if "COMPAT_BROKER" not in os.environ:
+            inherited = ((name, value) for name, value in inherited if not name.startswith("KAFKA_"))
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(inherited)
+            )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -149,8 +154,6 @@ class ExternalBroker:
 
     def __init__(self, bootstrap: str):
         self.bootstrap = bootstrap
-        directory = os.environ.get("KAFKA_LOG_DIR")
-        self.log_dir = Path(directory) if directory else None
 
 
 @pytest.fixture(scope="session")

@@ -135,9 +135,9 @@ def difference(expected: Path, actual: Path, *, timestamps: tuple[int, int] | No
         for number, want in enumerate(left, 1):
             got = right.readline()
             if timestamps is not None:
-                before, _, after = want.split(b"\t", 1)[0], None, want.split(b"\t", 2)[2]
+                offset, _, rest_of_row = want.split(b"\t", 2)
                 columns = got.split(b"\t", 2)
-                if len(columns) != 3 or columns[0] != before or columns[2] != after:
+                if len(columns) != 3 or columns[0] != offset or columns[2] != rest_of_row:
                     return f"{actual}:{number}: expected {want[:300]!r}, got {got[:300]!r}"
                 if not timestamps[0] <= int(columns[1]) <= timestamps[1]:
                     return f"{actual}:{number}: timestamp {columns[1]!r} is outside {timestamps}"

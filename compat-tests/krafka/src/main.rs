@@ -41,8 +41,16 @@ async fn write(bootstrap: &str, topic: &str, codec: &str, source: &Path) -> Resu
         "zstd" => Compression::Zstd,
         other => bail!("no such codec: {other}"),
     };
-    let kafka = Kafka::builder(bootstrap).client_id("krafka-flights").connect().await?;
-    let producer = kafka.producer().compression(compression).linger(Duration::from_millis(20)).build().await?;
+    let kafka = Kafka::builder(bootstrap)
+        .client_id("krafka-flights")
+        .connect()
+        .await?;
+    let producer = kafka
+        .producer()
+        .compression(compression)
+        .linger(Duration::from_millis(20))
+        .build()
+        .await?;
     let partitions = producer.partitions_for(topic).await?.len();
     let mut waiting = VecDeque::new();
     for partition in 0..i32::try_from(partitions)? {
@@ -50,7 +58,8 @@ async fn write(bootstrap: &str, topic: &str, codec: &str, source: &Path) -> Resu
         let content = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         for (offset, line) in content.lines().enumerate() {
             let mut columns = line.splitn(3, '\t');
-            let (Some(timestamp), Some(key), Some(value)) = (columns.next(), columns.next(), columns.next()) else {
+            let (Some(timestamp), Some(key), Some(value)) = (columns.next(), columns.next(), columns.next())
+            else {
                 bail!("not a record: {line}");
             };
             let record = Record::new(topic, value.to_owned())
@@ -82,13 +91,23 @@ async fn write(bootstrap: &str, topic: &str, codec: &str, source: &Path) -> Resu
 }
 
 async fn read(bootstrap: &str, topic: &str, target: &Path) -> Result<()> {
-    let kafka = Kafka::builder(bootstrap).client_id("krafka-flights").connect().await?;
-    let consumer = kafka.consumer_without_group().auto_offset_reset(AutoOffsetReset::Earliest).build().await?;
+    let kafka = Kafka::builder(bootstrap)
+        .client_id("krafka-flights")
+        .connect()
+        .await?;
+    let consumer = kafka
+        .consumer_without_group()
+        .auto_offset_reset(AutoOffsetReset::Earliest)
+        .build()
+        .await?;
     let mut left = 0;
     let mut files = HashMap::new();
     for (partition, end) in consumer.offsets_for_times_for_topic(topic, LATEST).await? {
         left += end?;
-        files.insert(partition, BufWriter::new(File::create(target.join(format!("{partition}.tsv")))?));
+        files.insert(
+            partition,
+            BufWriter::new(File::create(target.join(format!("{partition}.tsv")))?),
+        );
     }
     consumer.assign(topic, files.keys().copied().collect()).await?;
     let mut idle = 0;
@@ -98,7 +117,9 @@ async fn read(bootstrap: &str, topic: &str, target: &Path) -> Result<()> {
         ensure!(idle < 30, "30 s without a record, {left} missing");
         for record in records {
             left -= 1;
-            let file = files.get_mut(&record.partition).context("a partition that was not assigned")?;
+            let file = files
+                .get_mut(&record.partition)
+                .context("a partition that was not assigned")?;
             write!(file, "{}\t{}\t", record.offset, record.timestamp)?;
             file.write_all(&record.key.context("a record without its key")?)?;
             file.write_all(b"\t")?;
