@@ -13,7 +13,7 @@ pub struct Context {
     /// Version of the request.
     pub version: i16,
     /// The connection it came on.
-    pub peer: Peer,
+    pub peer: Arc<Peer>,
 }
 
 impl Context {

@@ -50,7 +50,7 @@ impl Dispatcher {
         Dispatcher { services }
     }
 
-    fn begin(&self, peer: &Peer, frame: Bytes) -> Result<Outcome, Refusal> {
+    fn begin(&self, peer: &Arc<Peer>, frame: Bytes) -> Result<Outcome, Refusal> {
         let header = guard::check_header(&frame)?;
         let (key, version, correlation_id) = (header.key, header.version, header.correlation_id);
         let entry = catalog::find(key).ok_or(Refusal::UnknownApi(key))?;
@@ -73,7 +73,7 @@ impl Dispatcher {
 }
 
 impl Service for Dispatcher {
-    fn call(&self, peer: &Peer, frame: Bytes) -> Outcome {
+    fn call(&self, peer: &Arc<Peer>, frame: Bytes) -> Outcome {
         self.begin(peer, frame).unwrap_or_else(|refusal| {
             self.services.metrics.observe_refused(refusal.label());
             debug!(peer = %peer.remote, reason = %refusal, "request refused; the connection is closed");

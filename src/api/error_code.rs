@@ -77,7 +77,7 @@ impl ToCode for OffsetError {
 impl ToCode for OpenError {
     fn code(&self) -> i16 {
         match self {
-            OpenError::Storage(_) => ResponseError::KafkaStorageError,
+            OpenError::Storage(_) | OpenError::Offline(_) => ResponseError::KafkaStorageError,
             OpenError::Closed => ResponseError::NotLeaderOrFollower,
         }
         .code()

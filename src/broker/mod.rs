@@ -25,6 +25,7 @@ use crate::config::BrokerConfig;
 use crate::metadata::store::cluster_id;
 use crate::metadata::{Controller, ControllerOptions, PartitionLimit, ProducerIds};
 use crate::partition::Registry;
+use crate::partition::checkpoints::Checkpoints;
 use crate::partition::flusher::{Flusher, FlusherThread};
 use crate::server::budget::Budget;
 use crate::server::listener::{Connections, Shared};
@@ -56,7 +57,7 @@ pub struct Broker {
     background: JoinSet<()>,
     flusher: FlusherThread,
     state: Arc<dyn StateStore>,
-    data_dir: Arc<DataDir>,
+    data_dir: DataDir,
     addresses: Vec<(String, SocketAddr)>,
 }
 
@@ -67,17 +68,18 @@ impl Broker {
     /// When the data directory cannot be used or a listener cannot be bound.
     pub async fn start(config: BrokerConfig) -> anyhow::Result<Broker> {
         let config = Arc::new(config);
-        let data_dir = Arc::new(DataDir::open(&config.log_dirs).context("the data directory cannot be used")?);
+        let data_dir = DataDir::open(&config.log_dirs).context("the data directory cannot be used")?;
         let state: Arc<dyn StateStore> =
             Arc::new(RocksState::open(&data_dir.state_path()).context("the state store cannot be opened")?);
         let identity = data_dir.identity(&*state, config.node_id)?;
         let flusher = Flusher::start(data_dir.path())?;
+        let checkpoints = Checkpoints::new(data_dir.path());
         let registry = Arc::new(Registry::new(
             data_dir.path(),
             FileCache::new(OPEN_FILES_MAX),
             flusher.queue(),
             data_dir.was_clean(),
-            data_dir.checkpoints()?,
+            checkpoints.read()?,
         ));
         let blocking = Blocking::new(state.clone(), Blocking::DEFAULT_CALLS_MAX);
         let logs = Box::new(TopicLogs::new(registry.clone(), config.clone()));
@@ -94,7 +96,7 @@ impl Broker {
             metrics: ApiMetrics::register(&metrics)?,
             producer_ids: Arc::new(ProducerIds::new(blocking)),
             partitions: registry,
-            data_dir: data_dir.clone(),
+            checkpoints,
             controller,
             config,
         });
@@ -170,10 +172,19 @@ impl Broker {
         while self.listeners.join_next().await.is_some() {}
         while self.background.join_next().await.is_some() {}
         let closing = tokio::task::spawn_blocking(move || {
-            let (checkpointed, orderly) = self.services.partitions.close();
+            let orderly = self.services.partitions.close();
             self.flusher.stop();
-            if let Err(error) = self.data_dir.close(&self.services, checkpointed, orderly) {
-                warn!(%error, "the stop was not orderly: the next start verifies the logs");
+            // After an unclean start every log must have been opened, and so verified, before the next start may trust it.
+            let open = self.services.partitions.all_open().len() as u64;
+            let verified = self.data_dir.was_clean() || open >= self.services.image().partition_count();
+            let closed = self.services.write_checkpoints().and_then(|()| match orderly && verified {
+                true => self.data_dir.mark_clean().map(|()| true),
+                false => Ok(false),
+            });
+            match closed {
+                Ok(true) => {}
+                Ok(false) => warn!("no mark of an orderly stop is left: the next start verifies the logs"),
+                Err(error) => warn!(%error, "the stop was not orderly: the next start verifies the logs"),
             }
             if let Err(error) = self.state.close() {
                 warn!(%error, "the state store did not close in order");

@@ -64,6 +64,13 @@ pub(super) struct Inner {
     pub(super) queued: bool,
     /// When the oldest unflushed append was made, for `flush.ms`.
     pub(super) dirty_since_ms: Option<i64>,
+    /// Bytes appended since the last look of [`Partition::advance_recovery_point`].
+    pub(super) bytes_since_checkpoint: u64,
+    /// Everything below, indexes included, is durable: goes into the checkpoint file.
+    pub(super) recovery_point: i64,
+    /// Bytes appended since the last producer snapshot, and its offset.
+    pub(super) bytes_since_snapshot: u64,
+    pub(super) snapshot_offset: i64,
     /// Last append or read: idle partitions give their files back.
     pub(super) last_used_ms: i64,
     /// The first storage failure; after it nothing is acknowledged.
@@ -82,6 +89,7 @@ impl Partition {
         flusher: Arc<Flusher>,
     ) -> Arc<Partition> {
         let end = log.end_offset();
+        let recovery_point = log.flushed_offset();
         Arc::new(Partition {
             id,
             dir,
@@ -93,6 +101,10 @@ impl Partition {
                 unflushed_messages: 0,
                 queued: false,
                 dirty_since_ms: None,
+                bytes_since_checkpoint: 0,
+                recovery_point,
+                bytes_since_snapshot: 0,
+                snapshot_offset: 0,
                 last_used_ms: 0,
                 failed: None,
                 closed: false,

@@ -14,6 +14,7 @@
 
 pub mod ack;
 pub mod append;
+pub mod checkpoints;
 pub mod error;
 pub mod flusher;
 pub mod handle;
@@ -22,6 +23,7 @@ pub mod producers;
 pub mod producer_snapshot;
 pub mod read;
 pub mod registry;
+mod snapshots;
 
 pub use error::{AppendError, OffsetError, ReadError};
 pub use handle::{Partition, PartitionId};

@@ -115,10 +115,20 @@ pub fn rename_deleted(path: &Path) -> Result<Option<PathBuf>, StorageError> {
     }
 }
 
-/// Writes `partition.metadata` (`PartitionMetadataFile`, version 0).
+/// Writes `partition.metadata` (`PartitionMetadataFile`, version 0) into a new directory; see [`sync_metadata`].
 pub fn write_metadata(dir: &Path, topic_id: [u8; 16]) -> Result<(), StorageError> {
+    let path = dir.join(METADATA_FILE);
     let text = format!("version: 0\ntopic_id: {}", encode_topic_id(topic_id));
-    write_atomically(&dir.join(METADATA_FILE), text.as_bytes())
+    fs::write(&path, text).map_err(|source| StorageError::io("write", &path, source))
+}
+
+/// Makes `partition.metadata` durable, with its name and those of all files beside it.
+pub fn sync_metadata(dir: &Path) -> Result<(), StorageError> {
+    let path = dir.join(METADATA_FILE);
+    File::open(&path)
+        .and_then(|file| file.sync_all())
+        .map_err(|source| StorageError::io("sync", &path, source))?;
+    sync_dir(dir)
 }
 
 /// Reads the topic id of `partition.metadata`; None if the file does not exist.

@@ -122,13 +122,24 @@ impl LeaderEpochs {
 
     /// Writes `leader-epoch-checkpoint` atomically and durably.
     pub fn store(&self, directory: &Path) -> Result<(), StorageError> {
+        dir::write_atomically(&path(directory), self.text().as_bytes())
+    }
+
+    /// Writes `leader-epoch-checkpoint` into a new directory, which the caller syncs. Should it be lost, it is rebuilt from
+    /// the batches.
+    pub fn store_new(&self, directory: &Path) -> Result<(), StorageError> {
+        let path = path(directory);
+        std::fs::write(&path, self.text()).map_err(|source| StorageError::io("write", &path, source))
+    }
+
+    fn text(&self) -> String {
         use std::fmt::Write;
         let mut text = format!("0\n{}\n", self.entries.len());
         for entry in &self.entries {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{} {}", entry.epoch, entry.start_offset);
         }
-        dir::write_atomically(&path(directory), text.as_bytes())
+        text
     }
 }
 

@@ -132,6 +132,12 @@ impl FileHandle {
         })
     }
 
+    /// A handle on an existing segment file, for tests of what reads through one.
+    #[cfg(test)]
+    pub(crate) fn for_test(dir: &Path, base_offset: i64) -> Arc<Self> {
+        Self::new(&LogDir::new(dir, FileCache::new(8)), base_offset, FileKind::Log)
+    }
+
     /// The file's path.
     pub fn path(&self) -> PathBuf {
         match self.kind {
@@ -215,6 +221,28 @@ impl FileHandle {
             }
         }
         Ok(filled)
+    }
+
+    /// Fills `buf` from `position` without waiting for the disk; false if not all of it is in memory
+    /// (or in the file).
+    pub fn read_cached(self: &Arc<Self>, buf: &mut [u8], position: u64) -> Result<bool, StorageError> {
+        let file = self.file()?;
+        let wanted = buf.len();
+        let flags = rustix::io::ReadWriteFlags::NOWAIT;
+        match rustix::io::preadv2(&*file, &mut [io::IoSliceMut::new(buf)], position, flags) {
+            Ok(count) => Ok(count == wanted),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(false),
+            // Not every file system can tell; those that cannot are mostly memory themselves.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(self.read_at(buf, position)? == wanted),
+            Err(error) => Err(StorageError::io("read", &self.path(), error.into())),
+        }
+    }
+
+    /// Whether the `len` bytes from `position` on are likely in memory: their first and last are.
+    /// What lies between was read or written with them, or is on its way by read-ahead.
+    pub fn is_cached(self: &Arc<Self>, position: u64, len: usize) -> Result<bool, StorageError> {
+        let last = position + (len as u64).saturating_sub(1);
+        Ok(self.read_cached(&mut [0], position)? && self.read_cached(&mut [0], last)?)
     }
 
     /// Writes two pieces one after the other at `position`, going on after a short write.

@@ -19,6 +19,8 @@ pub trait Entry: Copy {
     fn encode(&self, base_offset: i64, out: &mut Vec<u8>);
     /// Reads an entry of exactly [`Self::SIZE`] bytes.
     fn decode(base_offset: i64, bytes: &[u8]) -> Self;
+    /// Whether this entry may stand behind `earlier`.
+    fn follows(&self, earlier: &Self) -> bool;
 }
 
 /// An index file and the entries that are not written to it yet.
@@ -141,6 +143,28 @@ impl<E: Entry> Index<E> {
             }
         }
         Ok(low)
+    }
+
+    /// Whether every entry follows the one before. Pages that a power cut left empty or stale show here.
+    pub fn is_ascending(&self) -> Result<bool, StorageError> {
+        /// Entries read at once.
+        const STEP: usize = 4096;
+        let mut bytes = vec![0; E::SIZE * STEP.min(self.written)];
+        let mut earlier: Option<E> = None;
+        for start in (0..self.written).step_by(STEP) {
+            let chunk = &mut bytes[..E::SIZE * STEP.min(self.written - start)];
+            if self.file.read_at(chunk, (start * E::SIZE) as u64)? < chunk.len() {
+                return Ok(false);
+            }
+            for entry in chunk.chunks_exact(E::SIZE) {
+                let entry = E::decode(self.base_offset, entry);
+                if earlier.is_some_and(|earlier| !entry.follows(&earlier)) {
+                    return Ok(false);
+                }
+                earlier = Some(entry);
+            }
+        }
+        Ok(true)
     }
 
     /// Empties the index, whatever is in it.

@@ -65,8 +65,11 @@ pub struct Log {
 }
 
 impl Log {
-    /// Creates the directory and files of a new, empty log. When this returns they survive a
-    /// power cut.
+    /// Creates the directory and files of a new, empty log. They survive a power cut once the caller has called
+    /// [`Self::sync_created`] and synced the parent directory, or has synced the whole file system: many logs can then share
+    /// one sync.
+    ///
+    /// The log begins in leader epoch 0, as in Kafka.
     ///
     /// What an interrupted attempt left is taken over if it holds no records.
     pub fn create(
@@ -90,12 +93,11 @@ impl Log {
             }
         }
         let log_dir = LogDir::new(path, files);
-        let mut first = Files::create(&log_dir, 0)?;
-        first.sync()?;
-        LeaderEpochs::default().store(path)?;
+        let first = Files::create(&log_dir, 0)?;
+        let mut epochs = LeaderEpochs::default();
+        epochs.assign(0, 0);
+        epochs.store_new(path)?;
         dir::write_metadata(path, topic_id)?;
-        dir::sync_dir(path)?;
-        dir::sync_dir(path.parent().unwrap_or(Path::new(".")))?;
         Ok(Log {
             entries: FileHandle::new(&log_dir, 0, FileKind::Directory),
             dir: log_dir,
@@ -105,9 +107,15 @@ impl Log {
             active: Active::empty(0, first, now_ms),
             start_offset: 0,
             flushed_offset: 0,
-            epochs: LeaderEpochs::default(),
+            epochs,
             closed: false,
         })
+    }
+
+    /// Makes a log that was just created durable, save for its name in the parent directory. Files without content that are
+    /// lost nonetheless are made anew when the log is opened.
+    pub fn sync_created(&self) -> Result<(), StorageError> {
+        dir::sync_metadata(&self.dir.path)
     }
 
     /// Appends one batch whose header already carries its final base offset and leader epoch.
@@ -231,6 +239,17 @@ impl Log {
             .filter(|handle| handle.is_dirty())
             .cloned()
             .collect()
+    }
+
+    /// Writes the index entries that are still in memory, and gives the index files that must be synced
+    /// before [`Self::flushed_offset`] may be used as a recovery point.
+    pub fn unflushed_indexes(&mut self) -> Result<Vec<Arc<FileHandle>>, StorageError> {
+        self.check_open()?;
+        let files = &mut self.active.files;
+        files.index.write_pending()?;
+        files.time.write_pending()?;
+        let dirty = [files.index.file(), files.time.file()].into_iter().filter(|handle| handle.is_dirty());
+        Ok(dirty.cloned().collect())
     }
 
     /// Everything below `upto` is durable: call it after all of [`Self::unflushed`] was synced.

@@ -27,6 +27,10 @@ impl Entry for OffsetEntry {
             position: u64::try_from(position).unwrap_or(u64::MAX),
         }
     }
+
+    fn follows(&self, earlier: &Self) -> bool {
+        self.offset > earlier.offset && self.position > earlier.position
+    }
 }
 
 /// The offset index of one segment.

@@ -27,6 +27,10 @@ impl Entry for TimeEntry {
             offset: base_offset.saturating_add(i64::from(relative)),
         }
     }
+
+    fn follows(&self, earlier: &Self) -> bool {
+        self.timestamp > earlier.timestamp && self.offset > earlier.offset
+    }
 }
 
 /// The time index of one segment.
