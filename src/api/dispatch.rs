@@ -53,8 +53,9 @@ impl Dispatcher {
     fn begin(&self, peer: &Arc<Peer>, frame: Bytes) -> Result<Outcome, Refusal> {
         let header = guard::check_header(&frame)?;
         let (key, version, correlation_id) = (header.key, header.version, header.correlation_id);
-        let entry = catalog::find(key).ok_or(Refusal::UnknownApi(key))?;
-        self.services.metrics.observe_request(entry.name);
+        let position = catalog::position(key).ok_or(Refusal::UnknownApi(key))?;
+        let entry = &catalog::SERVED[position];
+        self.services.metrics.observe_request(position);
         if !(entry.min..=entry.max).contains(&version) {
             if key == catalog::API_VERSIONS {
                 return Ok(Outcome::Now(encoded(correlation_id, 0, &cluster::api_versions::unsupported())));

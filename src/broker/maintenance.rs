@@ -108,6 +108,7 @@ struct Due {
 
 fn pass(services: &Services, due: Due) -> Vec<Doomed> {
     let now_ms = services.now_ms();
+    services.partitions.empty_trash();
     let mut doomed = Vec::new();
     if due.reconfigure {
         for topic in services.image().topics() {

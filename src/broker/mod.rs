@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -27,6 +27,7 @@ use crate::metadata::{Controller, ControllerOptions, PartitionLimit, ProducerIds
 use crate::partition::Registry;
 use crate::partition::checkpoints::Checkpoints;
 use crate::partition::flusher::{Flusher, FlusherThread};
+use crate::partition::metrics::FlushMetrics;
 use crate::server::budget::Budget;
 use crate::server::listener::{Connections, Shared};
 use crate::server::{Limits, listener};
@@ -72,7 +73,8 @@ impl Broker {
         let state: Arc<dyn StateStore> =
             Arc::new(RocksState::open(&data_dir.state_path()).context("the state store cannot be opened")?);
         let identity = data_dir.identity(&*state, config.node_id)?;
-        let flusher = Flusher::start(data_dir.path())?;
+        let metrics = prometheus::Registry::new();
+        let flusher = Flusher::start(data_dir.path(), FlushMetrics::register(&metrics)?)?;
         let checkpoints = Checkpoints::new(data_dir.path());
         let registry = Arc::new(Registry::new(
             data_dir.path(),
@@ -90,7 +92,6 @@ impl Broker {
         let controller = Arc::new(Controller::open(state.clone(), identity, logs, options).await?);
         let image = controller.image();
         registry.remove_leftovers(|name| data_dir::is_known(&image, name))?;
-        let metrics = prometheus::Registry::new();
         let services = Arc::new(Services {
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
             metrics: ApiMetrics::register(&metrics)?,
@@ -136,7 +137,7 @@ impl Broker {
         metrics::register(&self.exposed.registry, &self.services, &shared)?;
         for wanted in &config.listeners {
             let address = wanted.bind_address();
-            let socket = TcpListener::bind(address)
+            let socket = bind(address, &config)
                 .await
                 .with_context(|| format!("cannot listen on {}:{}", address.0, address.1))?;
             let bound = socket.local_addr()?;
@@ -194,4 +195,29 @@ impl Broker {
             warn!("closing failed; the next start verifies the logs");
         }
     }
+}
+
+/// A listening socket; what it accepts inherits its buffer sizes.
+async fn bind(address: (&str, u16), config: &BrokerConfig) -> std::io::Result<TcpListener> {
+    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for resolved in tokio::net::lookup_host(address).await? {
+        let listening = || {
+            let socket = if resolved.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.set_reuseaddr(true)?;
+            let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+            if let Some(bytes) = config.socket_send_buffer_bytes {
+                socket.set_send_buffer_size(size(bytes))?;
+            }
+            if let Some(bytes) = config.socket_receive_buffer_bytes {
+                socket.set_recv_buffer_size(size(bytes))?;
+            }
+            socket.bind(resolved)?;
+            socket.listen(config.socket_listen_backlog)
+        };
+        match listening() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }

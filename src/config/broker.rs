@@ -59,14 +59,14 @@ pub struct BrokerConfig {
     pub socket_send_buffer_bytes: Option<usize>,
     /// `socket.receive.buffer.bytes`; `None` leaves the system's choice.
     pub socket_receive_buffer_bytes: Option<usize>,
+    /// `socket.listen.backlog.size`.
+    pub socket_listen_backlog: u32,
     /// `connections.max.idle.ms`; `None` never closes an idle connection.
     pub connections_max_idle_ms: Option<u64>,
     /// `max.connections`.
     pub max_connections: usize,
     /// `max.connections.per.ip`.
     pub max_connections_per_ip: usize,
-    /// `queued.max.requests`.
-    pub queued_max_requests: usize,
     /// `fetch.max.bytes`.
     pub fetch_max_bytes: usize,
     /// `max.incremental.fetch.session.cache.slots`.
@@ -81,8 +81,6 @@ pub struct BrokerConfig {
     pub num_recovery_threads_per_data_dir: usize,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
-    /// `transaction.max.timeout.ms`.
-    pub transaction_max_timeout_ms: i32,
     /// `tidelog.metrics.listener`; `None` switches it off.
     pub metrics_listener: Option<HostPort>,
     /// `tidelog.max.inflight.bytes`: requests in work on all connections.
@@ -268,10 +266,10 @@ fn typed(raw: BTreeMap<String, String>) -> Result<BrokerConfig, ConfigError> {
         socket_request_max_bytes,
         socket_send_buffer_bytes: read.unless_negative("socket.send.buffer.bytes")?,
         socket_receive_buffer_bytes: read.unless_negative("socket.receive.buffer.bytes")?,
+        socket_listen_backlog: read.number("socket.listen.backlog.size")?,
         connections_max_idle_ms: read.unless_negative("connections.max.idle.ms")?,
         max_connections: read.number("max.connections")?,
         max_connections_per_ip: read.number("max.connections.per.ip")?,
-        queued_max_requests: read.number("queued.max.requests")?,
         fetch_max_bytes: read.number("fetch.max.bytes")?,
         max_incremental_fetch_session_cache_slots: read
             .number("max.incremental.fetch.session.cache.slots")?,
@@ -280,7 +278,6 @@ fn typed(raw: BTreeMap<String, String>) -> Result<BrokerConfig, ConfigError> {
         log_flush_offset_checkpoint_interval_ms: read.number("log.flush.offset.checkpoint.interval.ms")?,
         num_recovery_threads_per_data_dir: read.number("num.recovery.threads.per.data.dir")?,
         producer_id_expiration_ms: read.number("producer.id.expiration.ms")?,
-        transaction_max_timeout_ms: read.number("transaction.max.timeout.ms")?,
         metrics_listener: metrics_listener(&read)?,
         max_inflight_bytes,
         max_inflight_bytes_per_connection,

@@ -9,11 +9,13 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 use tracing::error;
 
 use super::handle::Partition;
+use super::metrics::FlushMetrics;
 use crate::storage::segment::{FileHandle, SyncTicket};
 
 /// Above this many files in one round, one `syncfs` replaces the single `fdatasync`s.
@@ -25,6 +27,7 @@ pub struct Flusher {
     wake: Condvar,
     /// Any descriptor on the data file system, for `syncfs`.
     data_dir: File,
+    metrics: FlushMetrics,
 }
 
 #[derive(Default)]
@@ -44,14 +47,22 @@ impl Flusher {
     ///
     /// # Errors
     /// When the directory cannot be opened or no thread can be started.
-    pub fn start(data_dir: &Path) -> io::Result<FlusherThread> {
+    pub fn start(data_dir: &Path, metrics: FlushMetrics) -> io::Result<FlusherThread> {
         let flusher = Arc::new(Flusher {
             state: Mutex::new(State::default()),
             wake: Condvar::new(),
             data_dir: File::open(data_dir)?,
+            metrics,
         });
         let running = flusher.clone();
-        let thread = std::thread::Builder::new().name("flusher".into()).spawn(move || running.run())?;
+        let thread = std::thread::Builder::new().name("flusher".into()).spawn(move || {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| running.run()));
+            if outcome.is_err() {
+                // Nothing could be acknowledged any more, and nobody would notice. A new process recovers.
+                error!("the flusher panicked: the process ends");
+                std::process::abort();
+            }
+        })?;
         Ok(FlusherThread { flusher, thread: Some(thread) })
     }
 
@@ -82,6 +93,7 @@ impl Flusher {
     }
 
     fn flush(&self, round: &mut Vec<Arc<Partition>>) {
+        let (began, partitions) = (Instant::now(), round.len());
         let begun: Vec<(Arc<Partition>, Begun)> = round
             .drain(..)
             .map(|partition| {
@@ -104,10 +116,12 @@ impl Flusher {
                 }
             }
             if let Err(error) = &result {
+                self.metrics.observe_failure();
                 error!(partition = %partition.id(), %error, "sync failed; its unacknowledged appends stay so");
             }
             partition.finish_flush(begun.end_offset, result);
         }
+        self.metrics.observe_round(partitions, began.elapsed());
     }
 }
 

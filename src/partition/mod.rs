@@ -19,6 +19,7 @@ pub mod error;
 pub mod flusher;
 pub mod handle;
 pub mod maintenance;
+pub mod metrics;
 pub mod producers;
 pub mod producer_snapshot;
 pub mod read;

@@ -71,6 +71,8 @@ pub struct Registry {
     /// Whether the last stop was orderly: then tails need no verification.
     clean: bool,
     checkpoints: DashMap<(String, i32), Checkpointed>,
+    /// Directories that nothing refers to any more.
+    trash: Mutex<Vec<PathBuf>>,
     closed: AtomicBool,
 }
 
@@ -99,6 +101,7 @@ impl Registry {
             flusher,
             clean,
             checkpoints: checkpoints.into_iter().collect(),
+            trash: Mutex::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -220,6 +223,10 @@ impl Registry {
             Ok::<_, StorageError>((log, recovery, producers, replay_from))
         };
         let (mut log, recovery, mut producers, replayed_from) = open(self.clean, i64::MAX)?;
+        if log.topic_id().is_some_and(|found| found != *id.topic_id.as_bytes()) {
+            let reason = "the directory belongs to another topic of this name";
+            return Err(StorageError::Corrupt { path: dir, position: 0, reason: reason.to_owned() }.into());
+        }
         let end = log.end_offset();
         if replayed_from > end {
             // The snapshot tells of batches that are gone: as it is, their retries would be taken for repeats.
@@ -249,10 +256,9 @@ impl Registry {
         }
     }
 
-    /// Closes the partitions of a deleted topic and renames their directories to Kafka's `…-delete`; returns the
-    /// directories to remove later.
-    pub fn discard(&self, topic: &str, topic_id: Uuid, range: std::ops::Range<i32>) -> Vec<PathBuf> {
-        let mut aside = Vec::new();
+    /// Closes the partitions of a deleted topic and renames their directories to Kafka's `…-delete`: their names are free.
+    /// The files go with [`Registry::empty_trash`].
+    pub fn discard(&self, topic: &str, topic_id: Uuid, range: std::ops::Range<i32>) {
         for index in range {
             if let Some((_, slot)) = self.slots.remove(&(topic_id, index)) {
                 slot.opening.lock().discarded = true;
@@ -262,28 +268,37 @@ impl Registry {
                 }
             }
             let dir = self.partition_dir(topic, index);
-            match self.set_aside(&dir) {
-                Ok(Some(renamed)) => aside.push(renamed),
-                Ok(None) => {}
-                Err(error) => warn!(dir = %dir.display(), %error, "a deleted partition's directory stays"),
+            if let Err(error) = self.set_aside(&dir) {
+                warn!(dir = %dir.display(), %error, "a deleted partition's directory stays");
             }
         }
-        aside
     }
 
-    fn set_aside(&self, dir: &Path) -> Result<Option<PathBuf>, StorageError> {
-        let Some(name) = dir.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
+    /// Removes the directories of deleted partitions. Readers hold open descriptors: a fetch under way finishes
+    /// nonetheless. What cannot be removed is tried again at the next start.
+    pub fn empty_trash(&self) {
+        let trash = std::mem::take(&mut *self.trash.lock());
+        for dir in trash {
+            if let Err(error) = fs::remove_dir_all(&dir) {
+                warn!(dir = %dir.display(), %error, "cannot remove a deleted directory now");
+            }
+        }
+    }
+
+    fn set_aside(&self, dir: &Path) -> Result<(), StorageError> {
+        let Some(name) = dir.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
         if !dir.exists() {
-            return Ok(None);
+            return Ok(());
         }
         // File names end at 255 bytes: the unique part must survive, the topic's name need not.
         let kept: String = name.chars().take(200).collect();
         let renamed = self.data_dir.join(format!("{kept}.{}-delete", Uuid::new_v4().simple()));
         fs::rename(dir, &renamed).map_err(|source| StorageError::Io { action: "rename", path: dir.to_path_buf(), source })?;
-        Ok(Some(renamed))
+        self.trash.lock().push(renamed);
+        Ok(())
     }
 
-    /// Removes what earlier deletions and uncommitted creations left behind. Called at start, before anything opens.
+    /// Finds what earlier deletions and uncommitted creations left behind. Called at start, before anything opens.
     ///
     /// # Errors
     /// When the data directory cannot be listed.
@@ -296,7 +311,7 @@ impl Registry {
                 continue;
             }
             if name.ends_with("-delete") {
-                remove_dir(&entry.path());
+                self.trash.lock().push(entry.path());
             } else if is_partition_dir(name) && !is_known(name) {
                 // As Kafka: a log without a topic is set aside, never removed: an operator may want it.
                 let stray = self.data_dir.join(format!("{name}.{}-stray", Uuid::new_v4().simple()));
@@ -331,13 +346,6 @@ pub(super) fn log_config(config: &TopicConfig) -> LogConfig {
         segment_ms: config.segment_ms,
         index_interval_bytes: config.index_interval_bytes,
         segment_index_bytes: config.segment_index_bytes,
-    }
-}
-
-/// Removes a directory that nothing refers to; what cannot be removed is tried again at the next start.
-pub fn remove_dir(dir: &Path) {
-    if let Err(error) = fs::remove_dir_all(dir) {
-        warn!(dir = %dir.display(), %error, "cannot remove a deleted directory now");
     }
 }
 

@@ -4,8 +4,8 @@ use kafka_protocol::ResponseError;
 
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
-use crate::config::{AlterOp, ConfigError, Source, TopicOverrides, ValueType, alter};
-use crate::metadata::TopicRef;
+use crate::config::{AlterOp, BrokerConfig, ConfigError, Source, TopicOverrides, ValueType, alter, resolve};
+use crate::metadata::{SetOverridesError, Topic, TopicRef};
 
 /// `ConfigResource.Type.TOPIC`.
 pub const TOPIC: i8 = 2;
@@ -45,7 +45,8 @@ pub fn refused(error: &ConfigError) -> Refused {
     (code.code(), error.to_string())
 }
 
-/// Changes a topic's overrides, starting from the present ones or from none.
+/// Changes a topic's overrides, starting from the present ones or from none. Two changes at once are made one after the
+/// other, each on top of the one before.
 ///
 /// # Errors
 /// Code and message, as Kafka gives them; nothing is changed then.
@@ -64,13 +65,34 @@ pub async fn change_topic(
             format!("The topic '{}' does not exist.", name.escape_debug()),
         ));
     };
-    let present = if replace { TopicOverrides::default() } else { TopicOverrides((*topic.overrides).clone()) };
-    let next = alter(&present, &ops).map_err(|error| refused(&error))?;
+    let config = services.config.clone();
+    let change = move |topic: &Topic| {
+        let present = if replace { TopicOverrides::default() } else { TopicOverrides((*topic.overrides).clone()) };
+        checked(&config, &present, &ops).map(|overrides| overrides.0).map_err(ChangeError)
+    };
     if validate_only {
-        return Ok(());
+        return change(topic).map(drop).map_err(|error| error.0);
     }
-    let changed = services.controller.set_overrides(TopicRef::Id(topic.id), next.0).await;
-    changed.map(|_| ()).map_err(|error| (error.code(), error.to_string()))
+    let changed = services.controller.edit_overrides(TopicRef::Id(topic.id), change).await;
+    changed.map(drop).map_err(|error| error.0)
+}
+
+/// A topic's overrides after `ops`, checked one by one and against each other.
+///
+/// # Errors
+/// Code and message, as Kafka gives them.
+pub fn checked(config: &BrokerConfig, present: &TopicOverrides, ops: &[AlterOp]) -> Result<TopicOverrides, Refused> {
+    let next = alter(present, ops).map_err(|error| refused(&error))?;
+    resolve(config, &next).map_err(|error| refused(&error))?;
+    Ok(next)
+}
+
+struct ChangeError(Refused);
+
+impl From<SetOverridesError> for ChangeError {
+    fn from(error: SetOverridesError) -> Self {
+        ChangeError((error.code(), error.to_string()))
+    }
 }
 
 /// Why a resource that is not a topic cannot be changed.

@@ -190,16 +190,20 @@ impl Fetch {
     }
 
     fn reply(&self, read: Read) -> Reply {
-        let sessions = &self.context.services.fetch_sessions;
-        let mut topics: Vec<TopicPart> = Vec::new();
-        for (target, (data, records)) in self.targets.iter().zip(read.partitions) {
+        self.context.services.metrics.observe_fetch(read.bytes);
+        let told = self.targets.iter().zip(&read.partitions).map(|(target, (data, records))| {
             let told = Told {
                 high_watermark: data.high_watermark,
                 log_start_offset: data.log_start_offset,
                 error: data.error_code,
                 has_content: records.is_some() || data.diverging_epoch.epoch >= 0,
             };
-            if !sessions.is_news(self.mode, &target.key, told) {
+            (&target.key, told)
+        });
+        let news = self.context.services.fetch_sessions.news(self.mode, told);
+        let mut topics: Vec<TopicPart> = Vec::new();
+        for ((target, (data, records)), news) in self.targets.iter().zip(read.partitions).zip(news) {
+            if !news {
                 continue;
             }
             let same_topic = |part: &&mut TopicPart| {

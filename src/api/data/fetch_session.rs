@@ -1,7 +1,7 @@
 //! Incremental fetch sessions (KIP-227): a client names its partitions once, later requests name what changed, and the
 //! answers hold only partitions with news. The rules are those of Kafka's `FetchManager.newContext`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -165,31 +165,31 @@ impl FetchSessions {
         Ok((Mode::Incremental { id }, wishes.collect()))
     }
 
-    /// Whether a partition belongs into the answer; notes what the client is told.
-    pub fn is_news(&self, mode: Mode, key: &Key, told: Told) -> bool {
+    /// Which partitions belong into the answer, in the order given; notes what the client is told.
+    pub fn news<'a>(&self, mode: Mode, told: impl Iterator<Item = (&'a Key, Told)>) -> Vec<bool> {
         let id = match mode {
-            Mode::Sessionless => return true,
+            Mode::Sessionless => return told.map(|_| true).collect(),
             Mode::Full { id } | Mode::Incremental { id } => id,
         };
         let mut state = self.state.lock();
-        let Some(session) = state.sessions.get_mut(&id) else { return true };
-        let Some(cached) = session.partitions.get_mut(key) else { return true };
-        let news = told.has_content
-            || told.error != 0
-            || cached.error != told.error
-            || cached.high_watermark != told.high_watermark
-            || cached.log_start_offset != told.log_start_offset;
-        cached.high_watermark = told.high_watermark;
-        cached.log_start_offset = told.log_start_offset;
-        cached.error = told.error;
-        if told.has_content {
-            // Who got records goes to the end: with a byte limit the others come first next time.
-            if let Some(at) = session.order.iter().position(|other| other == key) {
-                let key = session.order.remove(at);
-                session.order.push(key);
+        // A session that was replaced meanwhile: the client hears everything and, next time, that it is gone.
+        let Some(session) = state.sessions.get_mut(&id) else { return told.map(|_| true).collect() };
+        let all = matches!(mode, Mode::Full { .. });
+        let mut served = HashSet::new();
+        let news = told.map(|(key, told)| {
+            if told.has_content {
+                served.insert(key);
             }
+            session.partitions.get_mut(key).is_none_or(|cached| cached.is_news(told)) || all
+        });
+        let news = news.collect();
+        // Who got records goes to the end: with a byte limit the others come first next time.
+        if !served.is_empty() && served.len() < session.order.len() {
+            let (served, others) = session.order.drain(..).partition(|key| served.contains(key));
+            session.order = others;
+            session.order.extend::<Vec<Key>>(served);
         }
-        news || matches!(mode, Mode::Full { .. })
+        news
     }
 
     /// Sessions now.
@@ -200,6 +200,21 @@ impl FetchSessions {
     /// Whether there is no session.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl Cached {
+    /// Whether the client does not know this yet; it does afterwards.
+    fn is_news(&mut self, told: Told) -> bool {
+        let news = told.has_content
+            || told.error != 0
+            || self.error != told.error
+            || self.high_watermark != told.high_watermark
+            || self.log_start_offset != told.log_start_offset;
+        self.high_watermark = told.high_watermark;
+        self.log_start_offset = told.log_start_offset;
+        self.error = told.error;
+        news
     }
 }
 
@@ -269,14 +284,14 @@ mod tests {
         let (mode, all) = sessions.begin(0, 0, false, named, &[], now).unwrap();
         let Mode::Full { id } = mode else { panic!("a session is opened, not {mode:?}") };
         assert_eq!(all.len(), 2);
-        assert!(sessions.is_news(mode, &key(0), told(5, true)));
-        assert!(sessions.is_news(mode, &key(1), told(0, false)), "a full answer names every partition");
+        let both = [(&key(0), told(5, true)), (&key(1), told(0, false))];
+        assert_eq!(sessions.news(mode, both.into_iter()), [true, true], "a full answer names every partition");
 
         let (mode, all) = sessions.begin(id, 1, false, vec![(key(0), wish(5))], &[], now).unwrap();
         assert_eq!(mode, Mode::Incremental { id });
         assert_eq!(all, vec![(key(1), wish(0)), (key(0), wish(5))], "who got records comes last");
-        assert!(!sessions.is_news(mode, &key(1), told(0, false)));
-        assert!(sessions.is_news(mode, &key(0), told(6, false)), "a moved high watermark is news");
+        let both = [(&key(1), told(0, false)), (&key(0), told(6, false))];
+        assert_eq!(sessions.news(mode, both.into_iter()), [false, true], "a moved high watermark is news");
 
         assert_eq!(sessions.begin(id, 1, false, vec![], &[], now), Err(SessionError::InvalidEpoch));
         assert_eq!(sessions.begin(id, 2, true, vec![], &[], now), Err(SessionError::TopicIds));

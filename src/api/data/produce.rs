@@ -157,11 +157,14 @@ fn append(
             max_decompressed_bytes: services.config.max_decompressed_bytes,
         };
         let batch = validate(&records, &rules)?;
-        partition.append(&batch, now_ms)
+        let appended = partition.append(&batch, now_ms)?;
+        services.metrics.observe_append(batch.bytes.len());
+        Ok(appended)
     };
     match attempt() {
         Ok(appended) => Ok((partition, appended)),
         Err(error) => {
+            services.metrics.observe_refused_batch();
             debug!(partition = %partition.id(), peer = %context.peer.remote, %error, "append refused");
             Err(Failure::from_append(&error, &partition))
         }

@@ -12,7 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::api::configs::shape;
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
-use crate::config::{AlterKind, AlterOp, TopicOverrides, alter, describe_topic};
+use crate::config::{AlterKind, AlterOp, TopicOverrides, describe_topic};
 use crate::metadata::{NewTopic, Overrides, Topic};
 
 /// "The broker's default", for the number of partitions and the replication factor (KIP-464).
@@ -103,13 +103,11 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
     let refuse = |error: ResponseError, message: &str| Err((error.code(), message.to_owned()));
     let config = &context.services.config;
     let partitions = if asked.assignments.is_empty() {
-        if asked.replication_factor != DEFAULT as i16 && asked.replication_factor != 1 {
-            return Err((
-                ResponseError::InvalidReplicationFactor.code(),
-                format!("Unable to replicate the partition {} time(s): The target replication factor of {} cannot be reached because only 1 broker(s) are registered.",
-                    asked.replication_factor, asked.replication_factor),
-            ));
-        }
+        let replicas = match asked.replication_factor {
+            factor if i32::from(factor) == DEFAULT => config.default_replication_factor,
+            factor => factor,
+        };
+        check_replication_factor(replicas)?;
         if asked.num_partitions == DEFAULT { config.num_partitions } else { asked.num_partitions }
     } else {
         if asked.num_partitions != DEFAULT || asked.replication_factor != DEFAULT as i16 {
@@ -140,8 +138,21 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
             value: config.value.as_ref().map(ToString::to_string),
         })
         .collect();
-    let overrides = alter(&TopicOverrides::default(), &ops).map_err(|error| shape::refused(&error))?;
+    let overrides = shape::checked(config, &TopicOverrides::default(), &ops)?;
     Ok(NewTopic { name: asked.name.to_string(), partitions, overrides: overrides.0 })
+}
+
+/// One node holds one replica; the words are Kafka's (`StripedReplicaPlacer`).
+pub(super) fn check_replication_factor(factor: i16) -> Result<(), Refused> {
+    let message = match factor {
+        1 => return Ok(()),
+        ..1 => "Replication factor must be larger than 0.".to_owned(),
+        more => format!(
+            "Unable to replicate the partition {more} time(s): The target replication factor of {more} cannot be reached because \
+             only 1 broker(s) are registered."
+        ),
+    };
+    Err((ResponseError::InvalidReplicationFactor.code(), message))
 }
 
 pub(super) fn is_this_broker(node_id: i32, replicas: &[kafka_protocol::messages::BrokerId]) -> bool {

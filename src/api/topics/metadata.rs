@@ -11,6 +11,7 @@ use kafka_protocol::messages::{BrokerId, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
+use super::create_topics::check_replication_factor;
 use crate::api::cluster::operations::{CLUSTER_OPERATIONS, NOT_ASKED, TOPIC_OPERATIONS};
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
@@ -69,7 +70,12 @@ async fn named(context: &Context, request: &MetadataRequest, wanted: &[MetadataR
         })
         .collect();
     let mut refused = Vec::new();
-    if !missing.is_empty() {
+    if !missing.is_empty()
+        && let Err((code, reason)) = check_replication_factor(context.services.config.default_replication_factor)
+    {
+        tracing::warn!(reason, "topics are not created on first use: default.replication.factor is not 1");
+        refused.extend(missing.into_iter().map(|topic| (topic.name, code)));
+    } else if !missing.is_empty() {
         let names: Vec<String> = missing.iter().map(|topic| topic.name.clone()).collect();
         let created = context.services.controller.create_topics(missing).await;
         for (name, result) in names.into_iter().zip(created) {
