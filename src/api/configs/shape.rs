@@ -5,7 +5,7 @@ use kafka_protocol::ResponseError;
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
 use crate::config::{AlterOp, ConfigError, Source, TopicOverrides, ValueType, alter};
-use crate::metadata::TopicRef;
+use crate::metadata::{SetOverridesError, Topic, TopicRef};
 
 /// `ConfigResource.Type.TOPIC`.
 pub const TOPIC: i8 = 2;
@@ -45,6 +45,15 @@ pub fn refused(error: &ConfigError) -> Refused {
     (code.code(), error.to_string())
 }
 
+/// Why a change did not happen, in the client's terms.
+struct Unchanged(Refused);
+
+impl From<SetOverridesError> for Unchanged {
+    fn from(error: SetOverridesError) -> Self {
+        Unchanged((error.code(), error.to_string()))
+    }
+}
+
 /// Changes a topic's overrides, starting from the present ones or from none.
 ///
 /// # Errors
@@ -64,13 +73,21 @@ pub async fn change_topic(
             format!("The topic '{}' does not exist.", name.escape_debug()),
         ));
     };
-    let present = if replace { TopicOverrides::default() } else { TopicOverrides((*topic.overrides).clone()) };
-    let next = alter(&present, &ops).map_err(|error| refused(&error))?;
+    let next = move |topic: &Topic| {
+        let present = if replace { TopicOverrides::default() } else { TopicOverrides((*topic.overrides).clone()) };
+        alter(&present, &ops).map(|next| next.0).map_err(|error| Unchanged(refused(&error)))
+    };
     if validate_only {
-        return Ok(());
+        return next(topic).map(|_| ()).map_err(|Unchanged(refused)| refused);
     }
-    let changed = services.controller.set_overrides(TopicRef::Id(topic.id), next.0).await;
-    changed.map(|_| ()).map_err(|error| (error.code(), error.to_string()))
+    // Decided by the writer, on what is there then: two changes at the same time must not undo each other.
+    let changed = services.controller.edit_overrides(TopicRef::Id(topic.id), next).await;
+    let topic = changed.map_err(|Unchanged(refused)| refused)?;
+    // What is answered holds from the next request on. A partition that is being opened keeps its slot for as long as
+    // that takes, so the runtime is told that this may wait.
+    let config = services.topic_config(&topic);
+    tokio::task::block_in_place(|| services.partitions.reconfigure(topic.id, topic.partitions, &config));
+    Ok(())
 }
 
 /// Why a resource that is not a topic cannot be changed.
