@@ -108,6 +108,10 @@ fn a_repeat_in_log_append_time_tells_the_first_time() {
     assert!(first.log_append_time_ms > 0);
 }
 
+fn idempotent() -> InitProducerIdRequest {
+    InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000)
+}
+
 #[test]
 fn producer_ids_are_never_given_twice() {
     let mut broker = TestBroker::start();
@@ -115,8 +119,7 @@ fn producer_ids_are_never_given_twice() {
     for _ in 0..3 {
         let mut client = broker.client();
         for version in 0..=5 {
-            let request = InitProducerIdRequest::default().with_transaction_timeout_ms(60_000);
-            let answer = client.call(version, &request);
+            let answer = client.call(version, &idempotent());
             assert_eq!((answer.error_code, answer.producer_epoch), (0, 0), "v{version}");
             assert!(seen.insert(answer.producer_id.0), "{:?} was given before", answer.producer_id);
         }
@@ -124,7 +127,7 @@ fn producer_ids_are_never_given_twice() {
         broker.restart();
     }
     broker.crash_and_restart(|_| ());
-    let answer = broker.client().call(5, &InitProducerIdRequest::default());
+    let answer = broker.client().call(5, &idempotent());
     assert!(seen.insert(answer.producer_id.0));
 }
 

@@ -95,6 +95,12 @@ impl TestBroker {
         self.runtime.block_on(Broker::start(self.config()))
     }
 
+    /// Another value of a setting, from the next start on.
+    pub fn change_setting(&mut self, key: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != key);
+        self.settings.push((key.to_owned(), value.to_owned()));
+    }
+
     /// An orderly stop and a start.
     pub fn restart(&mut self) {
         self.stop();

@@ -8,10 +8,15 @@ use std::path::Path;
 /// Bytes in a row of the dump.
 const ROW: usize = 16;
 
+/// Whether the files are being written instead of compared with.
+pub fn is_writing() -> bool {
+    env::var("TIDELOG_GOLDEN").is_ok_and(|mode| mode == "write")
+}
+
 /// Compares with `tests/golden/<path>`.
 pub fn check(path: &str, actual: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path);
-    if env::var("TIDELOG_GOLDEN").is_ok_and(|mode| mode == "write") {
+    if is_writing() {
         fs::create_dir_all(file.parent().expect("a folder")).expect("the folder of golden files");
         fs::write(&file, actual).expect("the golden file is written");
         return;

@@ -129,6 +129,34 @@ fn one_bad_key_spoils_the_change_of_its_resource() {
 }
 
 #[test]
+fn changes_at_the_same_time_do_not_undo_each_other() {
+    let broker = TestBroker::start();
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[]);
+    let keys = ["retention.ms", "segment.ms", "file.delete.delay.ms", "flush.ms"];
+    for round in 1..=5 {
+        let value = format!("{round}000000");
+        // All are sent before any is answered, each on a connection of its own.
+        let mut begun: Vec<(Client, i32)> = keys
+            .iter()
+            .map(|key| {
+                let mut client = broker.client();
+                let resources = vec![resource(TOPIC, "t", vec![change(key, SET, Some(&value))])];
+                let id = client.begin(1, &IncrementalAlterConfigsRequest::default().with_resources(resources));
+                (client, id)
+            })
+            .collect();
+        for (client, id) in &mut begun {
+            let response = client.finish::<IncrementalAlterConfigsRequest>(1, *id);
+            assert_eq!(response.responses[0].error_code, 0);
+        }
+        let mut expected: Vec<_> = keys.iter().map(|key| (key.to_string(), value.clone())).collect();
+        expected.sort();
+        assert_eq!(own(&mut client), expected);
+    }
+}
+
+#[test]
 fn validate_only_changes_nothing() {
     let broker = TestBroker::start();
     let mut client = broker.client();

@@ -88,9 +88,6 @@ fn keys_have_types_and_documentation() {
     for (key, kind) in [("preallocate", 1), ("compression.type", 2), ("segment.bytes", 3), ("retention.ms", 5), ("min.cleanable.dirty.ratio", 6), ("cleanup.policy", 7)] {
         assert_eq!(entry(&result, key).config_type, kind, "{key}");
     }
-    // The client did not want it, and older versions cannot say it.
-    let old = describe(&mut client, 2, resource(TOPIC, "t", None));
-    assert!(old.configs.iter().all(|config| config.documentation.is_none()));
 }
 
 #[test]
