@@ -74,7 +74,10 @@ pub async fn change_topic(
         return change(topic).map(drop).map_err(|error| error.0);
     }
     let changed = services.controller.edit_overrides(TopicRef::Id(topic.id), change).await;
-    changed.map(drop).map_err(|error| error.0)
+    let topic = changed.map_err(|error| error.0)?;
+    // What is answered holds from the next request on.
+    services.partitions.reconfigure(topic.id, topic.partitions, &services.topic_config(&topic));
+    Ok(())
 }
 
 /// A topic's overrides after `ops`, checked one by one and against each other.

@@ -51,6 +51,9 @@ fn look_up(context: &Context, topic: &Topic, wanted: &ListOffsetsPartition) -> R
     }
     let partition = context.services.partition(topic, wanted.partition_index).map_err(|error| error.code())?;
     partition.check_leader_epoch(wanted.current_leader_epoch).map_err(|error| error.code())?;
+    if context.version < known_from(wanted.timestamp) {
+        return Err(ResponseError::UnsupportedVersion.code());
+    }
     let found = match wanted.timestamp {
         LATEST => Some(partition.latest()),
         EARLIEST | EARLIEST_LOCAL => Some(partition.earliest()),
@@ -60,6 +63,16 @@ fn look_up(context: &Context, topic: &Topic, wanted: &ListOffsetsPartition) -> R
         _ => return Err(ResponseError::UnsupportedVersion.code()),
     };
     Ok(found.unwrap_or(NONE_FOUND))
+}
+
+/// First version in which a special timestamp means something (`ReplicaManager.isListOffsetsTimestampUnsupported`).
+fn known_from(timestamp: i64) -> i16 {
+    match timestamp {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        _ => 0,
+    }
 }
 
 fn answer(version: i16, index: i32, found: Result<TimedOffset, i16>) -> ListOffsetsPartitionResponse {
