@@ -7,8 +7,9 @@ use tracing::{info, warn};
 
 use super::checkpoints::Checkpointed;
 use super::error::OffsetError;
+use super::flusher::with_tickets;
 use super::handle::Partition;
-use crate::storage::segment::retain;
+use crate::storage::segment::{FileHandle, SyncTicket, retain};
 
 /// Bytes appended to a partition between two producer snapshots: bounds what is replayed at the next open.
 const SNAPSHOT_EVERY_BYTES: u64 = 32 << 20;
@@ -50,30 +51,37 @@ impl Partition {
         }
     }
 
-    /// Flushes and closes the log at an orderly stop. Returns whether the log needs no verification at the next open.
-    pub(super) fn close(&self) -> bool {
-        let mut guard = self.inner.lock();
-        let inner = &mut *guard;
+    /// Begins an orderly close: nothing is appended any more. Returns the files to sync, or `None` when the log cannot be
+    /// closed in order.
+    pub(super) fn begin_close(&self) -> Option<Vec<(Arc<FileHandle>, SyncTicket)>> {
+        let mut inner = self.inner.lock();
         inner.closed = true;
-        let end = inner.log.end_offset();
-        let orderly = inner.failed.is_none()
-            && match inner.log.close() {
-                Ok(()) => true,
-                Err(error) => {
-                    warn!(partition = %self.id, %error, "cannot close the log in order");
-                    false
-                }
-            };
-        if orderly {
+        if inner.failed.is_some() {
+            return None;
+        }
+        match inner.log.begin_close() {
+            Ok(dirty) => Some(with_tickets(dirty)),
+            Err(error) => {
+                warn!(partition = %self.id, %error, "cannot close the log in order");
+                None
+            }
+        }
+    }
+
+    /// Ends an orderly close after the sync. Returns whether the log needs no verification at the next open.
+    pub(super) fn finish_close(&self, synced: bool) -> bool {
+        if synced {
+            let mut guard = self.inner.lock();
+            let inner = &mut *guard;
+            let end = inner.log.end_offset();
+            inner.log.finish_close();
             inner.recovery_point = inner.log.flushed_offset();
             self.write_producer_snapshot(inner, end);
-        }
-        drop(guard);
-        if orderly {
+            drop(guard);
             self.advance_high_watermark(end);
         }
         self.end_waiting();
-        orderly
+        synced
     }
 
     /// What the checkpoint files are to hold.

@@ -7,11 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use super::checkpoints::Checkpointed;
-use super::flusher::Flusher;
+use super::flusher::{FILES_SYNCED_SINGLY, Flusher, sync, sync_file_system};
 use super::handle::{Partition, PartitionId};
 use super::snapshots;
 use crate::config::TopicConfig;
@@ -233,17 +233,23 @@ impl Registry {
             drop(log);
             (log, _, producers, _) = open(true, end)?;
         }
-        snapshots::remove_above(&dir, end);
+        let snapshot_offset = snapshots::remove_above(&dir, end);
         let mut leader_epoch = log.latest_epoch().unwrap_or(0);
         if !self.clean {
             // Readers may have seen offsets that a torn tail took back: a new epoch lets their clients notice.
             leader_epoch += 1;
             log.assign_epoch(leader_epoch, end)?;
-            info!(partition = %id, end_offset = end, truncated_bytes = recovery.truncated_bytes,
-                batches = recovery.batches_scanned, leader_epoch, "log recovered after an unclean stop");
+            let (truncated_bytes, batches) = (recovery.truncated_bytes, recovery.batches_scanned);
+            debug!(partition = %id, end_offset = end, batches, leader_epoch, "log verified after an unclean stop");
+            if truncated_bytes > 0 {
+                // Never acknowledged: a write that the stop cut short.
+                info!(partition = %id, end_offset = end, truncated_bytes, "an incomplete batch was cut off");
+            }
         }
         let (config, flusher) = (wanted.config.clone(), self.flusher.clone());
-        Ok(Partition::new(id.clone(), dir, config, log, producers, leader_epoch, flusher))
+        let partition = Partition::new(id.clone(), dir, config, log, producers, leader_epoch, flusher);
+        partition.inner.lock().snapshot_offset = snapshot_offset;
+        Ok(partition)
     }
 
     /// Applies new settings to a topic's open partitions.
@@ -322,10 +328,25 @@ impl Registry {
         Ok(())
     }
 
-    /// Closes every open partition: flushes, writes producer snapshots, completes indexes. Returns whether all went well.
+    /// Closes every open partition: completes indexes, syncs, writes producer snapshots. Returns whether all went well.
     pub fn close(&self) -> bool {
         self.closed.store(true, Ordering::Release);
-        self.all_open().iter().fold(true, |orderly, partition| partition.close() && orderly)
+        let closing: Vec<_> = self.all_open().into_iter().map(|open| (open.begin_close(), open)).collect();
+        let files: usize = closing.iter().filter_map(|(files, _)| Some(files.as_ref()?.len())).sum();
+        let together = (files > FILES_SYNCED_SINGLY)
+            .then(|| File::open(&self.data_dir).and_then(|data_dir| sync_file_system(&data_dir)));
+        let mut orderly = true;
+        for (files, partition) in closing {
+            let synced = files.is_some_and(|files| match sync(files, together.as_ref()) {
+                Ok(()) => true,
+                Err(error) => {
+                    warn!(partition = %partition.id(), %error, "cannot close the log in order");
+                    false
+                }
+            });
+            orderly &= partition.finish_close(synced);
+        }
+        orderly
     }
 
     /// Whether the last stop was orderly.

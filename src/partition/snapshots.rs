@@ -64,14 +64,17 @@ fn log_bytes(dir: &Path) -> u64 {
     logs.filter_map(|name| fs::metadata(dir.join(name)).ok()).map(|metadata| metadata.len()).sum()
 }
 
-/// Removes what must not be used after the log was opened with its end at `end`.
-pub(super) fn remove_above(dir: &Path, end: i64) {
+/// Removes what must not be used after the log was opened with its end at `end`. Returns the offset of the newest snapshot
+/// that stays, or 0, below which there is nothing to describe.
+pub(super) fn remove_above(dir: &Path, end: i64) -> i64 {
     for name in names(dir).filter(|name| name.ends_with(TEMPORARY)) {
         remove(&dir.join(name));
     }
-    for offset in offsets(dir).into_iter().filter(|offset| *offset > end) {
+    let (above, kept): (Vec<i64>, Vec<i64>) = offsets(dir).into_iter().partition(|offset| *offset > end);
+    for offset in above {
         remove(&path(dir, offset));
     }
+    kept.last().copied().unwrap_or(0)
 }
 
 fn remove(path: &Path) {
@@ -138,7 +141,7 @@ mod tests {
         assert_eq!(chosen(dir.path(), 30), (vec![10], 10));
 
         fs::write(dir.path().join("00000000000000000030.snapshot.tmp"), b"").unwrap();
-        remove_above(dir.path(), 19);
+        assert_eq!(remove_above(dir.path(), 19), 10);
         assert_eq!(offsets(dir.path()), [10]);
         assert_eq!(names(dir.path()).filter(|name| name.ends_with("tmp")).count(), 0);
     }

@@ -271,18 +271,28 @@ impl Log {
         Ok(())
     }
 
-    /// Flushes, completes the indexes as a closed log has them, and closes the files.
-    ///
-    /// The log takes no more appends, even if this fails.
-    pub fn close(&mut self) -> Result<(), StorageError> {
+    /// Begins an orderly close: completes the indexes as a closed log has them, and gives every file that must be synced
+    /// before [`Self::finish_close`]. The log takes no more appends, even if this fails.
+    pub fn begin_close(&mut self) -> Result<Vec<Arc<FileHandle>>, StorageError> {
         self.check_open()?;
         self.closed = true;
         self.active.finish_indexes()?;
-        let upto = self.end_offset();
-        self.unflushed().iter().try_for_each(FileHandle::sync)?;
-        self.active.files.sync()?;
-        self.mark_flushed(upto);
+        let mut dirty = self.unflushed();
+        let indexes = [self.active.files.index.file(), self.active.files.time.file()];
+        dirty.extend(indexes.into_iter().filter(|handle| handle.is_dirty()).cloned());
+        Ok(dirty)
+    }
+
+    /// Ends an orderly close: everything is durable, and the files are closed.
+    pub fn finish_close(&mut self) {
+        self.mark_flushed(self.end_offset());
         self.release_files();
+    }
+
+    /// Closes a log in order, by itself.
+    pub fn close(&mut self) -> Result<(), StorageError> {
+        self.begin_close()?.iter().try_for_each(FileHandle::sync)?;
+        self.finish_close();
         Ok(())
     }
 

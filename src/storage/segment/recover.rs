@@ -314,7 +314,8 @@ impl Opening<'_> {
             log.restart_at(start, now_ms)?;
             self.recovery.recovered = true;
         }
-        log.epochs.truncate_from_end(log.end_offset());
+        // An epoch may begin at the log end: a leader took over and has not written yet.
+        log.epochs.truncate_from_end(log.end_offset().saturating_add(1));
         if log.start_offset > 0 {
             log.epochs.truncate_from_start(log.start_offset);
         }
