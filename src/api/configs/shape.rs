@@ -4,7 +4,7 @@ use kafka_protocol::ResponseError;
 
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
-use crate::config::{AlterOp, ConfigError, Source, TopicOverrides, ValueType, alter};
+use crate::config::{AlterOp, ConfigError, Source, TopicOverrides, ValueType, alter, resolve};
 use crate::metadata::{SetOverridesError, Topic, TopicRef};
 
 /// `ConfigResource.Type.TOPIC`.
@@ -68,14 +68,21 @@ pub async fn change_topic(
     let services = &context.services;
     let image = services.image();
     let Some(topic) = image.topic(name) else {
-        return Err((
-            ResponseError::UnknownTopicOrPartition.code(),
-            format!("The topic '{}' does not exist.", name.escape_debug()),
-        ));
+        let error = match crate::metadata::topics::validate_name(name) {
+            Ok(()) => ResponseError::UnknownTopicOrPartition,
+            Err(_) => ResponseError::InvalidTopicException,
+        };
+        return Err((error.code(), format!("The topic '{}' does not exist.", name.escape_debug())));
     };
+    let broker = services.config.clone();
     let next = move |topic: &Topic| {
         let present = if replace { TopicOverrides::default() } else { TopicOverrides((*topic.overrides).clone()) };
-        alter(&present, &ops).map(|next| next.0).map_err(|error| Unchanged(refused(&error)))
+        let next = alter(&present, &ops).and_then(|next| {
+            // Each value may be good and all of them together contradict each other.
+            resolve(&broker, &next)?;
+            Ok(next.0)
+        });
+        next.map_err(|error| Unchanged(refused(&error)))
     };
     if validate_only {
         return next(topic).map(|_| ()).map_err(|Unchanged(refused)| refused);
@@ -93,8 +100,9 @@ pub async fn change_topic(
 /// Why a resource that is not a topic cannot be changed.
 pub fn not_changeable(resource_type: i8) -> Refused {
     match resource_type {
+        // As Kafka answers for a key that cannot be changed while it runs.
         BROKER => (
-            ResponseError::InvalidConfig.code(),
+            ResponseError::InvalidRequest.code(),
             "broker settings are read at start: change server.properties and restart".to_owned(),
         ),
         other => (ResponseError::InvalidRequest.code(), format!("configs of resource type {other} are not served")),

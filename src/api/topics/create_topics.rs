@@ -12,7 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::api::configs::shape;
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
-use crate::config::{AlterKind, AlterOp, TopicOverrides, alter, describe_topic};
+use crate::config::{AlterKind, AlterOp, TopicOverrides, alter, describe_topic, resolve};
 use crate::metadata::{NewTopic, Overrides, Topic};
 
 /// "The broker's default", for the number of partitions and the replication factor (KIP-464).
@@ -131,6 +131,11 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
         }
         indexes.len() as i32
     };
+    if let Some(null) = asked.configs.iter().find(|config| config.value.is_none()) {
+        // INVALID_REQUEST where settings are altered, but INVALID_CONFIG here (`ControllerConfigurationValidator`).
+        let message = format!("Null value not supported for topic configs: {}", null.name.escape_debug());
+        return refuse(ResponseError::InvalidConfig, &message);
+    }
     let ops: Vec<AlterOp> = asked
         .configs
         .iter()
@@ -141,6 +146,7 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
         })
         .collect();
     let overrides = alter(&TopicOverrides::default(), &ops).map_err(|error| shape::refused(&error))?;
+    resolve(config, &overrides).map_err(|error| shape::refused(&error))?;
     Ok(NewTopic { name: asked.name.to_string(), partitions, overrides: overrides.0 })
 }
 
@@ -149,7 +155,11 @@ pub(super) fn is_this_broker(node_id: i32, replicas: &[kafka_protocol::messages:
 }
 
 fn answer(context: &Context, asked: CreatableTopic, result: Result<Made, Refused>) -> CreatableTopicResult {
-    let response = CreatableTopicResult::default().with_name(asked.name).with_configs(Some(Vec::new()));
+    let response = CreatableTopicResult::default()
+        .with_name(asked.name)
+        // The message type's own default is an empty text; Kafka sends null where there is nothing to say.
+        .with_error_message(None)
+        .with_configs(Some(Vec::new()));
     let tells_details = context.version >= DETAILS_FROM;
     match result {
         Ok(_) if !tells_details => response,

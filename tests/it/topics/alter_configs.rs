@@ -15,6 +15,7 @@ const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+const INVALID_TOPIC_EXCEPTION: i16 = 17;
 const INVALID_CONFIG: i16 = 40;
 const INVALID_REQUEST: i16 = 42;
 
@@ -236,6 +237,7 @@ fn resources_that_cannot_be_changed() {
     let set = || vec![change("retention.ms", SET, Some("1000000"))];
     let request = IncrementalAlterConfigsRequest::default().with_resources(vec![
         resource(TOPIC, "nowhere", set()),
+        resource(TOPIC, "..", set()),
         resource(BROKER, "1", vec![change("num.partitions", SET, Some("2"))]),
         resource(99, "t", set()),
         resource(TOPIC, "t", set()),
@@ -248,10 +250,16 @@ fn resources_that_cannot_be_changed() {
         .collect();
     assert_eq!(
         codes,
-        [UNKNOWN_TOPIC_OR_PARTITION, INVALID_CONFIG, INVALID_REQUEST, 0]
+        [
+            UNKNOWN_TOPIC_OR_PARTITION,
+            INVALID_TOPIC_EXCEPTION,
+            INVALID_REQUEST,
+            INVALID_REQUEST,
+            0
+        ]
     );
     assert!(
-        response.responses[..3]
+        response.responses[..4]
             .iter()
             .all(|response| response.error_message.is_some())
     );
