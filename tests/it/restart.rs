@@ -4,7 +4,9 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use kafka_protocol::messages::OffsetForLeaderEpochRequest;
-use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 
 use crate::support::{Client, TestBroker, batch, request};
 
@@ -28,7 +30,11 @@ fn only_log(dir: &Path) -> PathBuf {
 }
 
 fn cut(file: &Path, len: u64) {
-    OpenOptions::new().write(true).open(file).and_then(|file| file.set_len(len)).expect("the file is cut");
+    OpenOptions::new()
+        .write(true)
+        .open(file)
+        .and_then(|file| file.set_len(len))
+        .expect("the file is cut");
 }
 
 fn append_bytes(file: &Path, bytes: &[u8]) {
@@ -39,9 +45,16 @@ fn append_bytes(file: &Path, bytes: &[u8]) {
 
 /// Where an epoch ended, as a follower would ask.
 fn end_of_epoch(client: &mut Client, topic: &str, epoch: i32) -> (i32, i64) {
-    let wanted = OffsetForLeaderPartition::default().with_partition(0).with_leader_epoch(epoch);
-    let topic = OffsetForLeaderTopic::default().with_topic(request::name(topic)).with_partitions(vec![wanted]);
-    let response = client.call(4, &OffsetForLeaderEpochRequest::default().with_topics(vec![topic]));
+    let wanted = OffsetForLeaderPartition::default()
+        .with_partition(0)
+        .with_leader_epoch(epoch);
+    let topic = OffsetForLeaderTopic::default()
+        .with_topic(request::name(topic))
+        .with_partitions(vec![wanted]);
+    let response = client.call(
+        4,
+        &OffsetForLeaderEpochRequest::default().with_topics(vec![topic]),
+    );
     let answer = &response.topics[0].partitions[0];
     assert_eq!(answer.error_code, 0);
     (answer.leader_epoch, answer.end_offset)
@@ -59,7 +72,10 @@ fn an_orderly_stop_loses_nothing_and_begins_no_epoch() {
     for partition in 0..3 {
         for number in 0..4 {
             let value = format!("{partition}.{number}");
-            assert_eq!(client.produce("t", partition, batch::of(&[&value])).base_offset, number);
+            assert_eq!(
+                client.produce("t", partition, batch::of(&[&value])).base_offset,
+                number
+            );
         }
     }
     drop(client);
@@ -70,7 +86,14 @@ fn an_orderly_stop_loses_nothing_and_begins_no_epoch() {
             12,
             &kafka_protocol::messages::MetadataRequest::default().with_topics(None),
         );
-        assert_eq!(metadata.topics.iter().map(|topic| topic.topic_id).collect::<Vec<_>>(), [id]);
+        assert_eq!(
+            metadata
+                .topics
+                .iter()
+                .map(|topic| topic.topic_id)
+                .collect::<Vec<_>>(),
+            [id]
+        );
         for partition in 0..3 {
             let expected: Vec<String> = (0..4).map(|number| format!("{partition}.{number}")).collect();
             assert_eq!(client.values("t", partition, 0), expected);
@@ -91,7 +114,9 @@ fn a_repeat_after_a_restart_is_still_answered_with_its_first_offset() {
     let mut client = broker.client();
     client.create_topic("t", 1, &[]);
     assert_eq!(client.produce("t", 0, batch::of(&["other"])).base_offset, 0);
-    let sent: Vec<_> = (0..4).map(|number| batch::sequenced(7, 1, number, &["v"])).collect();
+    let sent: Vec<_> = (0..4)
+        .map(|number| batch::sequenced(7, 1, number, &["v"]))
+        .collect();
     for (records, offset) in sent.iter().zip(1..) {
         assert_eq!(client.produce("t", 0, records.clone()).base_offset, offset);
     }
@@ -121,7 +146,9 @@ fn all_batches_in_flight_are_known_after_a_crash() {
     let mut broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("t", 1, &[]);
-    let sent: Vec<_> = (0..5).map(|number| batch::sequenced(7, 0, number, &["v"])).collect();
+    let sent: Vec<_> = (0..5)
+        .map(|number| batch::sequenced(7, 0, number, &["v"]))
+        .collect();
     for records in &sent {
         client.produce("t", 0, records.clone());
     }
@@ -154,7 +181,9 @@ fn five_batches(broker: &TestBroker) -> Vec<u64> {
 }
 
 fn expected_values(batches: usize) -> Vec<String> {
-    (0..batches).flat_map(|number| [format!("{number}a"), format!("{number}b")]).collect()
+    (0..batches)
+        .flat_map(|number| [format!("{number}a"), format!("{number}b")])
+        .collect()
 }
 
 /// After `damage` to the log file: this many whole batches are left, under a new epoch, and the log goes on from there.
@@ -181,7 +210,11 @@ fn recovers_to(batches: usize, what: &str, damage: impl FnOnce(&Path, &[u64])) {
     let mut client = broker.client();
     let mut expected = expected_values(batches);
     expected.push("after".to_owned());
-    assert_eq!(client.values("t", 0, 0), expected, "{what}, after another restart");
+    assert_eq!(
+        client.values("t", 0, 0),
+        expected,
+        "{what}, after another restart"
+    );
 }
 
 /// A crash may come before a recovery point was written.
@@ -193,7 +226,9 @@ fn forget_checkpoints(path: &Path) {
 fn a_torn_batch_is_cut_off_wherever_it_was_torn() {
     // Within the offset, the length, the CRC, the counts, the records, and one byte before the end.
     for inside in [1_u64, 8, 11, 12, 17, 30, 60, 61, 62] {
-        recovers_to(4, &format!("{inside} bytes of the last batch"), |log, bounds| cut(log, bounds[4] + inside));
+        recovers_to(4, &format!("{inside} bytes of the last batch"), |log, bounds| {
+            cut(log, bounds[4] + inside)
+        });
     }
     recovers_to(4, "all but one byte", |log, bounds| cut(log, bounds[5] - 1));
     recovers_to(4, "none of the last batch", |log, bounds| cut(log, bounds[4]));
@@ -203,8 +238,12 @@ fn a_torn_batch_is_cut_off_wherever_it_was_torn() {
 #[test]
 fn a_file_that_grew_without_its_data_is_cut_off() {
     // A power cut may leave the new length of a file and zeros for its content.
-    recovers_to(5, "zeros behind the end", |log, bounds| cut(log, bounds[5] + 5_000));
-    recovers_to(5, "noise behind the end", |log, _| append_bytes(log, &[0xa5; 300]));
+    recovers_to(5, "zeros behind the end", |log, bounds| {
+        cut(log, bounds[5] + 5_000)
+    });
+    recovers_to(5, "noise behind the end", |log, _| {
+        append_bytes(log, &[0xa5; 300])
+    });
     recovers_to(4, "zeros instead of records", |log, bounds| {
         cut(log, bounds[4] + 61);
         cut(log, bounds[5]);
@@ -222,7 +261,10 @@ fn every_unclean_start_begins_an_epoch() {
     broker.client().create_topic("t", 1, &[]);
     for epoch in 0..4 {
         let mut client = broker.client();
-        assert_eq!(client.produce("t", 0, batch::of(&["v"])).base_offset, i64::from(epoch));
+        assert_eq!(
+            client.produce("t", 0, batch::of(&["v"])).base_offset,
+            i64::from(epoch)
+        );
         let records = batch::records(&client.fetch("t", 0, i64::from(epoch)).records.expect("records"));
         assert_eq!(records[0].leader_epoch, epoch);
         drop(client);
@@ -236,7 +278,9 @@ fn indexes_that_are_lost_or_damaged_are_made_again() {
     let damages: [(&str, Damage); 4] = [
         ("removed", |path| fs::remove_file(path).expect("the index")),
         ("emptied", |path| fs::write(path, []).expect("the index")),
-        ("garbage", |path| fs::write(path, [0xa5; 4096]).expect("the index")),
+        ("garbage", |path| {
+            fs::write(path, [0xa5; 4096]).expect("the index")
+        }),
         ("odd length", |path| fs::write(path, [0; 13]).expect("the index")),
     ];
     for (what, damage) in damages {
@@ -244,7 +288,15 @@ fn indexes_that_are_lost_or_damaged_are_made_again() {
             let mut broker = TestBroker::start();
             let mut client = broker.client();
             // An entry for each batch, and several segments.
-            client.create_topic("t", 1, &[("index.interval.bytes", "0"), ("segment.ms", "1000"), ("retention.ms", "-1")]);
+            client.create_topic(
+                "t",
+                1,
+                &[
+                    ("index.interval.bytes", "0"),
+                    ("segment.ms", "1000"),
+                    ("retention.ms", "-1"),
+                ],
+            );
             let begin = 1_700_000_000_000;
             for number in 0..12 {
                 // Every fourth batch comes much later than the one before: it begins a segment.
@@ -265,11 +317,23 @@ fn indexes_that_are_lost_or_damaged_are_made_again() {
             let mut client = broker.client();
             for number in 0..12 {
                 let values = client.values("t", 0, number);
-                assert_eq!(values.first(), Some(&number.to_string()), "{what}, crash: {crash}");
+                assert_eq!(
+                    values.first(),
+                    Some(&number.to_string()),
+                    "{what}, crash: {crash}"
+                );
                 let time = begin + number * 100 + (number / 4) * 10_000;
-                assert_eq!(client.list_offset("t", 0, time).offset, number, "{what}, crash: {crash}");
+                assert_eq!(
+                    client.list_offset("t", 0, time).offset,
+                    number,
+                    "{what}, crash: {crash}"
+                );
             }
-            assert_eq!(client.produce("t", 0, batch::of(&["after"])).base_offset, 12, "{what}, crash: {crash}");
+            assert_eq!(
+                client.produce("t", 0, batch::of(&["after"])).base_offset,
+                12,
+                "{what}, crash: {crash}"
+            );
         }
     }
 }
@@ -281,7 +345,8 @@ fn deleted_topics_stay_deleted_and_strays_are_set_aside() {
     client.create_topic("kept", 1, &[]);
     client.create_topic("gone", 1, &[]);
     client.produce("kept", 0, batch::of(&["v"]));
-    let delete = kafka_protocol::messages::DeleteTopicsRequest::default().with_topic_names(vec![request::name("gone")]);
+    let delete = kafka_protocol::messages::DeleteTopicsRequest::default()
+        .with_topic_names(vec![request::name("gone")]);
     assert_eq!(client.call(5, &delete).responses[0].error_code, 0);
     drop(client);
     broker.stop();
@@ -308,7 +373,10 @@ fn a_second_broker_on_the_directory_refuses_to_start() {
     let mut broker = TestBroker::start();
     broker.client().create_topic("t", 1, &[]);
     let refused = broker.try_start().err().expect("the directory is in use");
-    assert!(format!("{refused:#}").contains("in use by another broker"), "{refused:#}");
+    assert!(
+        format!("{refused:#}").contains("in use by another broker"),
+        "{refused:#}"
+    );
     // The first one does not notice, and a stop makes room.
     assert_eq!(broker.client().produce("t", 0, batch::of(&["v"])).base_offset, 0);
     broker.restart();
@@ -332,7 +400,10 @@ fn what_was_acknowledged_before_a_stop_is_there_although_requests_were_under_way
     broker.client().create_topic("t", 1, &[]);
     let mut client = broker.client();
     for number in 0..50 {
-        client.begin(9, &request::produce("t", 0, -1, batch::of(&[&number.to_string()])));
+        client.begin(
+            9,
+            &request::produce("t", 0, -1, batch::of(&[&number.to_string()])),
+        );
     }
     // At least the first is answered; the stop finishes or drops the others.
     let mut acknowledged = 0_usize;
@@ -344,7 +415,11 @@ fn what_was_acknowledged_before_a_stop_is_there_although_requests_were_under_way
     }
     broker.begin();
     let values = broker.client().values("t", 0, 0);
-    assert!(values.len() >= acknowledged, "{acknowledged} were acknowledged, {} are there", values.len());
+    assert!(
+        values.len() >= acknowledged,
+        "{acknowledged} were acknowledged, {} are there",
+        values.len()
+    );
     let in_order: Vec<String> = (0..values.len()).map(|number| number.to_string()).collect();
     assert_eq!(values, in_order);
 }

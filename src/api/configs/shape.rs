@@ -60,10 +60,11 @@ pub async fn change_topic(
     let services = &context.services;
     let image = services.image();
     let Some(topic) = image.topic(name) else {
-        return Err((
-            ResponseError::UnknownTopicOrPartition.code(),
-            format!("The topic '{}' does not exist.", name.escape_debug()),
-        ));
+        let error = match crate::metadata::topics::validate_name(name) {
+            Ok(()) => ResponseError::UnknownTopicOrPartition,
+            Err(_) => ResponseError::InvalidTopicException,
+        };
+        return Err((error.code(), format!("The topic '{}' does not exist.", name.escape_debug())));
     };
     let config = services.config.clone();
     let change = move |topic: &Topic| {
@@ -101,8 +102,9 @@ impl From<SetOverridesError> for ChangeError {
 /// Why a resource that is not a topic cannot be changed.
 pub fn not_changeable(resource_type: i8) -> Refused {
     match resource_type {
+        // As Kafka answers for a key that cannot be changed while it runs.
         BROKER => (
-            ResponseError::InvalidConfig.code(),
+            ResponseError::InvalidRequest.code(),
             "broker settings are read at start: change server.properties and restart".to_owned(),
         ),
         other => (ResponseError::InvalidRequest.code(), format!("configs of resource type {other} are not served")),

@@ -69,7 +69,7 @@ pub fn handle(context: Context, correlation_id: i32, request: FetchRequest) -> O
     };
     let image = context.services.image();
     let targets = wishes.into_iter().map(|(key, wish)| Target { found: find(&context, &image, &key), key, wish });
-    let server_max = context.services.config.fetch_max_bytes as usize;
+    let server_max = context.services.config.fetch_max_bytes;
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64).min(WAIT_MAX);
     let fetch = Fetch {
         targets: targets.collect(),

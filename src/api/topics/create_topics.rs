@@ -129,6 +129,11 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
         }
         indexes.len() as i32
     };
+    if let Some(null) = asked.configs.iter().find(|config| config.value.is_none()) {
+        // INVALID_REQUEST where settings are altered, but INVALID_CONFIG here (`ControllerConfigurationValidator`).
+        let message = format!("Null value not supported for topic configs: {}", null.name.escape_debug());
+        return refuse(ResponseError::InvalidConfig, &message);
+    }
     let ops: Vec<AlterOp> = asked
         .configs
         .iter()
@@ -160,7 +165,11 @@ pub(super) fn is_this_broker(node_id: i32, replicas: &[kafka_protocol::messages:
 }
 
 fn answer(context: &Context, asked: CreatableTopic, result: Result<Made, Refused>) -> CreatableTopicResult {
-    let response = CreatableTopicResult::default().with_name(asked.name).with_configs(Some(Vec::new()));
+    let response = CreatableTopicResult::default()
+        .with_name(asked.name)
+        // The message type's own default is an empty text; Kafka sends null where there is nothing to say.
+        .with_error_message(None)
+        .with_configs(Some(Vec::new()));
     let tells_details = context.version >= DETAILS_FROM;
     match result {
         Ok(_) if !tells_details => response,

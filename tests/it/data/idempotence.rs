@@ -15,12 +15,19 @@ fn a_repeat_is_answered_with_its_first_offset() {
     client.create_topic("t", 1, &[]);
     for batch_number in 0..7 {
         let answer = client.produce("t", 0, batch::sequenced(9, 0, batch_number * 2, &["a", "b"]));
-        assert_eq!((answer.error_code, answer.base_offset), (0, i64::from(batch_number) * 2));
+        assert_eq!(
+            (answer.error_code, answer.base_offset),
+            (0, i64::from(batch_number) * 2)
+        );
     }
     // The newest five are known, as many as a producer may have in flight.
     for batch_number in 2..7 {
         let answer = client.produce("t", 0, batch::sequenced(9, 0, batch_number * 2, &["a", "b"]));
-        assert_eq!((answer.error_code, answer.base_offset), (0, i64::from(batch_number) * 2), "{batch_number}");
+        assert_eq!(
+            (answer.error_code, answer.base_offset),
+            (0, i64::from(batch_number) * 2),
+            "{batch_number}"
+        );
         assert_eq!(answer.log_start_offset, 0);
     }
     assert_eq!(client.end_offset("t", 0), 14);
@@ -31,7 +38,12 @@ fn sequences_that_do_not_follow_are_refused() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("t", 1, &[]);
-    assert_eq!(client.produce("t", 0, batch::sequenced(9, 0, 0, &["a", "b"])).error_code, 0);
+    assert_eq!(
+        client
+            .produce("t", 0, batch::sequenced(9, 0, 0, &["a", "b"]))
+            .error_code,
+        0
+    );
     for base_sequence in [3, 1, 100, i32::MAX] {
         let answer = client.produce("t", 0, batch::sequenced(9, 0, base_sequence, &["c"]));
         assert_eq!(answer.error_code, OUT_OF_ORDER_SEQUENCE_NUMBER, "{base_sequence}");
@@ -43,7 +55,12 @@ fn sequences_that_do_not_follow_are_refused() {
         assert_eq!(answer.error_code, OUT_OF_ORDER_SEQUENCE_NUMBER, "{values:?}");
     }
     assert_eq!(client.end_offset("t", 0), 2);
-    assert_eq!(client.produce("t", 0, batch::sequenced(9, 0, 2, &["c"])).base_offset, 2);
+    assert_eq!(
+        client
+            .produce("t", 0, batch::sequenced(9, 0, 2, &["c"]))
+            .base_offset,
+        2
+    );
 }
 
 #[test]
@@ -65,11 +82,29 @@ fn a_new_epoch_begins_at_zero_and_fences_the_old_one() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("t", 1, &[]);
-    assert_eq!(client.produce("t", 0, batch::sequenced(9, 4, 0, &["a"])).error_code, 0);
-    assert_eq!(client.produce("t", 0, batch::sequenced(9, 5, 1, &["b"])).error_code, OUT_OF_ORDER_SEQUENCE_NUMBER);
-    assert_eq!(client.produce("t", 0, batch::sequenced(9, 5, 0, &["b"])).error_code, 0);
+    assert_eq!(
+        client
+            .produce("t", 0, batch::sequenced(9, 4, 0, &["a"]))
+            .error_code,
+        0
+    );
+    assert_eq!(
+        client
+            .produce("t", 0, batch::sequenced(9, 5, 1, &["b"]))
+            .error_code,
+        OUT_OF_ORDER_SEQUENCE_NUMBER
+    );
+    assert_eq!(
+        client
+            .produce("t", 0, batch::sequenced(9, 5, 0, &["b"]))
+            .error_code,
+        0
+    );
     let stale = client.produce("t", 0, batch::sequenced(9, 4, 1, &["c"]));
-    assert_eq!((stale.error_code, stale.base_offset), (INVALID_PRODUCER_EPOCH, -1));
+    assert_eq!(
+        (stale.error_code, stale.base_offset),
+        (INVALID_PRODUCER_EPOCH, -1)
+    );
     assert_eq!(client.end_offset("t", 0), 2);
 }
 
@@ -91,7 +126,11 @@ fn producers_and_partitions_do_not_share_sequences() {
     for partition in 0..2 {
         for producer_id in [9, 10] {
             let answer = client.produce("t", partition, batch::sequenced(producer_id, 0, 0, &["a"]));
-            assert_eq!((answer.error_code, answer.base_offset), (0, producer_id - 9), "{producer_id} {partition}");
+            assert_eq!(
+                (answer.error_code, answer.base_offset),
+                (0, producer_id - 9),
+                "{producer_id} {partition}"
+            );
         }
     }
 }
@@ -104,12 +143,17 @@ fn a_repeat_in_log_append_time_tells_the_first_time() {
     let sent = batch::sequenced(9, 0, 0, &["a"]);
     let first = client.produce("t", 0, sent.clone());
     let again = client.produce("t", 0, sent);
-    assert_eq!((again.base_offset, again.log_append_time_ms), (first.base_offset, first.log_append_time_ms));
+    assert_eq!(
+        (again.base_offset, again.log_append_time_ms),
+        (first.base_offset, first.log_append_time_ms)
+    );
     assert!(first.log_append_time_ms > 0);
 }
 
 fn idempotent() -> InitProducerIdRequest {
-    InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000)
+    InitProducerIdRequest::default()
+        .with_transactional_id(None)
+        .with_transaction_timeout_ms(60_000)
 }
 
 #[test]
@@ -121,7 +165,11 @@ fn producer_ids_are_never_given_twice() {
         for version in 0..=5 {
             let answer = client.call(version, &idempotent());
             assert_eq!((answer.error_code, answer.producer_epoch), (0, 0), "v{version}");
-            assert!(seen.insert(answer.producer_id.0), "{:?} was given before", answer.producer_id);
+            assert!(
+                seen.insert(answer.producer_id.0),
+                "{:?} was given before",
+                answer.producer_id
+            );
         }
         drop(client);
         broker.restart();
@@ -140,6 +188,10 @@ fn transactional_producers_are_refused_until_they_are_served() {
             .with_transactional_id(Some(TransactionalId(request::text(id))))
             .with_transaction_timeout_ms(60_000);
         let answer = client.call(5, &request);
-        assert_eq!((answer.error_code, answer.producer_id.0, answer.producer_epoch), (code, -1, -1), "{id:?}");
+        assert_eq!(
+            (answer.error_code, answer.producer_id.0, answer.producer_epoch),
+            (code, -1, -1),
+            "{id:?}"
+        );
     }
 }

@@ -4,4 +4,5 @@ mod announced;
 mod bombs;
 mod counts;
 mod lengths;
+mod limits;
 mod truncations;

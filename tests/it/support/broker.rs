@@ -36,10 +36,21 @@ impl TestBroker {
     pub fn prepared(settings: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> TestBroker {
         let dir = tempfile::tempdir().expect("a temporary directory");
         prepare(dir.path());
-        let runtime =
-            Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime for the broker");
-        let settings = settings.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        let mut broker = TestBroker { runtime, settings, running: None, dir };
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime for the broker");
+        let settings = settings
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect();
+        let mut broker = TestBroker {
+            runtime,
+            settings,
+            running: None,
+            dir,
+        };
         broker.begin();
         broker
     }
@@ -119,12 +130,20 @@ impl TestBroker {
         let own = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let mut overrides = vec![
             own("listeners", "PLAINTEXT://127.0.0.1:0"),
-            own("log.dirs", self.path().to_str().expect("a directory with an ordinary name")),
+            own(
+                "log.dirs",
+                self.path().to_str().expect("a directory with an ordinary name"),
+            ),
             own("tidelog.metrics.listener", ""),
         ];
         overrides.extend(self.settings.iter().cloned());
-        let sources = Sources { overrides, ..Sources::default() };
-        BrokerConfig::load(&sources).expect("settings that are valid").config
+        let sources = Sources {
+            overrides,
+            ..Sources::default()
+        };
+        BrokerConfig::load(&sources)
+            .expect("settings that are valid")
+            .config
     }
 }
 

@@ -26,14 +26,18 @@ pub struct Client {
 /// A request frame with its length prefix.
 pub fn frame<Q: Request>(correlation_id: i32, version: i16, request: &Q) -> Vec<u8> {
     let mut body = BytesMut::new();
-    request.encode(&mut body, version).expect("a request that this version can express");
+    request
+        .encode(&mut body, version)
+        .expect("a request that this version can express");
     let header = RequestHeader::default()
         .with_request_api_key(Q::KEY)
         .with_request_api_version(version)
         .with_correlation_id(correlation_id)
         .with_client_id(Some(StrBytes::from_static_str("it")));
     let mut head = BytesMut::new();
-    header.encode(&mut head, Q::header_version(version)).expect("a header");
+    header
+        .encode(&mut head, Q::header_version(version))
+        .expect("a header");
     prefixed(&[&head[..], &body[..]].concat())
 }
 
@@ -46,7 +50,8 @@ pub fn prefixed(content: &[u8]) -> Vec<u8> {
 /// A response frame without its length prefix, taken apart.
 pub fn decode<Q: Request>(version: i16, frame: Vec<u8>) -> (i32, Q::Response) {
     let mut bytes = Bytes::from(frame);
-    let header = ResponseHeader::decode(&mut bytes, Q::Response::header_version(version)).expect("a response header");
+    let header =
+        ResponseHeader::decode(&mut bytes, Q::Response::header_version(version)).expect("a response header");
     let response = Q::Response::decode(&mut bytes, version).expect("a response of this version");
     assert_eq!(bytes.remaining(), 0, "bytes are left behind the response");
     (header.correlation_id, response)
@@ -57,9 +62,16 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Client {
         let stream = TcpStream::connect(address).expect("the broker accepts connections");
         stream.set_nodelay(true).expect("a socket option");
-        stream.set_read_timeout(Some(HANG_GUARD)).expect("a socket option");
-        stream.set_write_timeout(Some(HANG_GUARD)).expect("a socket option");
-        Client { stream, next_correlation_id: 1 }
+        stream
+            .set_read_timeout(Some(HANG_GUARD))
+            .expect("a socket option");
+        stream
+            .set_write_timeout(Some(HANG_GUARD))
+            .expect("a socket option");
+        Client {
+            stream,
+            next_correlation_id: 1,
+        }
     }
 
     /// Sends bytes as they are. False when the broker has closed the connection.
@@ -108,7 +120,10 @@ impl Client {
     pub fn begin<Q: Request>(&mut self, version: i16, request: &Q) -> i32 {
         let correlation_id = self.next_correlation_id;
         self.next_correlation_id += 1;
-        assert!(self.send(&frame(correlation_id, version, request)), "the broker has closed the connection");
+        assert!(
+            self.send(&frame(correlation_id, version, request)),
+            "the broker has closed the connection"
+        );
         correlation_id
     }
 
@@ -128,7 +143,10 @@ impl Client {
 
     /// Creates a topic and returns its id.
     pub fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Uuid {
-        let response = self.call(7, &request::create_topics(vec![request::new_topic(name, partitions, configs)]));
+        let response = self.call(
+            7,
+            &request::create_topics(vec![request::new_topic(name, partitions, configs)]),
+        );
         let topic = &response.topics[0];
         assert_eq!(topic.error_code, 0, "{name}: {:?}", topic.error_message);
         topic.topic_id
@@ -140,14 +158,23 @@ impl Client {
     }
 
     /// Appends with acks=all in a request of this version, which must name topics.
-    pub fn produce_at(&mut self, version: i16, topic: &str, partition: i32, records: Bytes) -> PartitionProduceResponse {
+    pub fn produce_at(
+        &mut self,
+        version: i16,
+        topic: &str,
+        partition: i32,
+        records: Bytes,
+    ) -> PartitionProduceResponse {
         let mut response = self.call(version, &request::produce(topic, partition, -1, records));
         response.responses.remove(0).partition_responses.remove(0)
     }
 
     /// What is there from an offset on, without waiting.
     pub fn fetch(&mut self, topic: &str, partition: i32, offset: i64) -> PartitionData {
-        let mut response = self.call(11, &request::fetch(vec![(topic, request::wanted(partition, offset))]));
+        let mut response = self.call(
+            11,
+            &request::fetch(vec![(topic, request::wanted(partition, offset))]),
+        );
         assert_eq!(response.error_code, 0);
         response.responses.remove(0).partitions.remove(0)
     }
@@ -156,11 +183,19 @@ impl Client {
     pub fn values(&mut self, topic: &str, partition: i32, offset: i64) -> Vec<String> {
         let data = self.fetch(topic, partition, offset);
         assert_eq!(data.error_code, 0);
-        batch::records(&data.records.unwrap_or_default()).into_iter().map(|record| record.value_text()).collect()
+        batch::records(&data.records.unwrap_or_default())
+            .into_iter()
+            .map(|record| record.value_text())
+            .collect()
     }
 
     /// ListOffsets for one partition.
-    pub fn list_offset(&mut self, topic: &str, partition: i32, timestamp: i64) -> ListOffsetsPartitionResponse {
+    pub fn list_offset(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        timestamp: i64,
+    ) -> ListOffsetsPartitionResponse {
         let mut response = self.call(10, &request::list_offsets(topic, partition, timestamp));
         response.topics.remove(0).partitions.remove(0)
     }
@@ -177,6 +212,9 @@ impl Client {
 fn is_closed(kind: ErrorKind) -> bool {
     matches!(
         kind,
-        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted
+        ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionAborted
     )
 }

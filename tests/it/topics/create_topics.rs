@@ -16,7 +16,10 @@ const INVALID_CONFIG: i16 = 40;
 const INVALID_REQUEST: i16 = 42;
 
 fn create(client: &mut Client, topic: CreatableTopic) -> CreatableTopicResult {
-    client.call(7, &request::create_topics(vec![topic])).topics.remove(0)
+    client
+        .call(7, &request::create_topics(vec![topic]))
+        .topics
+        .remove(0)
 }
 
 /// Creates nothing and says why.
@@ -37,7 +40,11 @@ fn refused(client: &mut Client, topic: CreatableTopic, code: i16) -> String {
 
 fn topics(client: &mut Client) -> Vec<String> {
     let response = client.call(9, &MetadataRequest::default().with_topics(None));
-    response.topics.into_iter().map(|topic| topic.name.expect("a name").to_string()).collect()
+    response
+        .topics
+        .into_iter()
+        .map(|topic| topic.name.expect("a name").to_string())
+        .collect()
 }
 
 #[test]
@@ -54,14 +61,29 @@ fn every_version_creates_a_topic_that_takes_records() {
         if version >= 5 {
             assert_eq!((result.num_partitions, result.replication_factor), (3, 1));
             let configs = result.configs.as_ref().expect("the settings of the new topic");
-            let retention = configs.iter().find(|config| config.name.as_str() == "retention.ms").expect("every key");
-            assert_eq!((retention.value.as_deref(), retention.config_source), (Some("1000000"), 1));
-            assert!(configs.iter().any(|config| config.name.as_str() == "segment.bytes" && config.config_source == 5));
+            let retention = configs
+                .iter()
+                .find(|config| config.name.as_str() == "retention.ms")
+                .expect("every key");
+            assert_eq!(
+                (retention.value.as_deref(), retention.config_source),
+                (Some("1000000"), 1)
+            );
+            assert!(
+                configs
+                    .iter()
+                    .any(|config| config.name.as_str() == "segment.bytes" && config.config_source == 5)
+            );
         }
         assert_eq!(result.topic_id.is_nil(), version < 7);
         assert_eq!(client.produce(&name, 2, batch::of(&["v"])).error_code, 0);
         for index in 0..3 {
-            assert!(broker.partition_dir(&name, index).join("partition.metadata").exists());
+            assert!(
+                broker
+                    .partition_dir(&name, index)
+                    .join("partition.metadata")
+                    .exists()
+            );
         }
     }
 }
@@ -70,9 +92,19 @@ fn every_version_creates_a_topic_that_takes_records() {
 fn defaults_are_the_brokers() {
     let broker = TestBroker::with(&[("num.partitions", "4")]);
     let mut client = broker.client();
-    let topic = CreatableTopic::default().with_name(request::name("t")).with_num_partitions(-1).with_replication_factor(-1);
+    let topic = CreatableTopic::default()
+        .with_name(request::name("t"))
+        .with_num_partitions(-1)
+        .with_replication_factor(-1);
     let result = create(&mut client, topic);
-    assert_eq!((result.error_code, result.num_partitions, result.replication_factor), (0, 4, 1));
+    assert_eq!(
+        (
+            result.error_code,
+            result.num_partitions,
+            result.replication_factor
+        ),
+        (0, 4, 1)
+    );
 }
 
 #[test]
@@ -81,8 +113,11 @@ fn validate_only_creates_nothing() {
     let mut client = broker.client();
     let request = request::create_topics(vec![request::new_topic("t", 2, &[])]).with_validate_only(true);
     let result = client.call(7, &request).topics.remove(0);
-    assert_eq!((result.error_code, result.num_partitions, result.topic_id), (0, 2, Uuid::nil()));
-    assert_eq!(topics(&mut client), [String::new(); 0]);
+    assert_eq!(
+        (result.error_code, result.num_partitions, result.topic_id),
+        (0, 2, Uuid::nil())
+    );
+    assert!(topics(&mut client).is_empty());
     assert!(!broker.partition_dir("t", 0).exists());
     assert_eq!(create(&mut client, request::new_topic("t", 2, &[])).error_code, 0);
 }
@@ -92,19 +127,45 @@ fn counts_beyond_every_limit_are_refused_at_once() {
     let broker = TestBroker::with(&[("tidelog.max.partitions", "100")]);
     let mut client = broker.client();
     for count in [i32::MAX, i32::MAX - 1, 1 << 30, 101] {
-        let message = refused(&mut client, request::new_topic("t", count, &[]), INVALID_PARTITIONS);
-        assert!(message.contains("100") && message.contains(&count.to_string()), "the limit is named: {message}");
+        let message = refused(
+            &mut client,
+            request::new_topic("t", count, &[]),
+            INVALID_PARTITIONS,
+        );
+        assert!(
+            message.contains("100") && message.contains(&count.to_string()),
+            "the limit is named: {message}"
+        );
     }
     for count in [0, -2, i32::MIN] {
-        refused(&mut client, request::new_topic("t", count, &[]), INVALID_PARTITIONS);
+        refused(
+            &mut client,
+            request::new_topic("t", count, &[]),
+            INVALID_PARTITIONS,
+        );
     }
-    assert_eq!(topics(&mut client), [String::new(); 0]);
-    assert_eq!(std::fs::read_dir(broker.path()).expect("the data directory").filter_map(Result::ok)
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("t-")).count(), 0);
-    assert_eq!(create(&mut client, request::new_topic("t", 60, &[])).error_code, 0);
+    assert!(topics(&mut client).is_empty());
+    assert_eq!(
+        std::fs::read_dir(broker.path())
+            .expect("the data directory")
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("t-"))
+            .count(),
+        0
+    );
+    assert_eq!(
+        create(&mut client, request::new_topic("t", 60, &[])).error_code,
+        0
+    );
     let message = refused(&mut client, request::new_topic("u", 41, &[]), INVALID_PARTITIONS);
-    assert!(message.contains("40"), "the room that is left is named: {message}");
-    assert_eq!(create(&mut client, request::new_topic("u", 40, &[])).error_code, 0);
+    assert!(
+        message.contains("40"),
+        "the room that is left is named: {message}"
+    );
+    assert_eq!(
+        create(&mut client, request::new_topic("u", 40, &[])).error_code,
+        0
+    );
     refused(&mut client, request::new_topic("w", 1, &[]), INVALID_PARTITIONS);
     broker.client().produce("u", 39, batch::of(&["v"]));
 }
@@ -140,7 +201,9 @@ fn manual_assignments() {
                 .with_partition_index(*index)
                 .with_broker_ids(brokers.iter().map(|id| BrokerId(*id)).collect())
         });
-        request::new_topic("t", -1, &[]).with_replication_factor(-1).with_assignments(assignments.collect())
+        request::new_topic("t", -1, &[])
+            .with_replication_factor(-1)
+            .with_assignments(assignments.collect())
     };
     for wrong in [
         &[(0, &[1][..])][..],
@@ -155,7 +218,9 @@ fn manual_assignments() {
         refused(&mut client, assigned(wrong), INVALID_REPLICA_ASSIGNMENT);
     }
     for (partitions, factor) in [(1, -1), (-1, 1), (1, 1)] {
-        let topic = assigned(&[(0, &[7])]).with_num_partitions(partitions).with_replication_factor(factor);
+        let topic = assigned(&[(0, &[7])])
+            .with_num_partitions(partitions)
+            .with_replication_factor(factor);
         refused(&mut client, topic, INVALID_REQUEST);
     }
     let result = create(&mut client, assigned(&[(1, &[7]), (0, &[7])]));
@@ -167,12 +232,22 @@ fn names_that_are_none() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     let too_long = "a".repeat(250);
-    for name in ["", ".", "..", "a b", "a/b", "../etc", "a\0b", "ä", "a:b", &too_long] {
-        refused(&mut client, request::new_topic(name, 1, &[]), INVALID_TOPIC_EXCEPTION);
+    for name in [
+        "", ".", "..", "a b", "a/b", "../etc", "a\0b", "ä", "a:b", &too_long,
+    ] {
+        refused(
+            &mut client,
+            request::new_topic(name, 1, &[]),
+            INVALID_TOPIC_EXCEPTION,
+        );
     }
     let longest = "a".repeat(249);
     for name in ["a", "...", "-", "A.b-9", &longest] {
-        assert_eq!(create(&mut client, request::new_topic(name, 1, &[])).error_code, 0, "{name}");
+        assert_eq!(
+            create(&mut client, request::new_topic(name, 1, &[])).error_code,
+            0,
+            "{name}"
+        );
         assert_eq!(client.produce(name, 0, batch::of(&["v"])).error_code, 0, "{name}");
     }
 }
@@ -182,12 +257,23 @@ fn names_that_would_collide() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("a.b", 1, &[]);
-    refused(&mut client, request::new_topic("a_b", 1, &[]), INVALID_TOPIC_EXCEPTION);
-    refused(&mut client, request::new_topic("a.b", 1, &[]), TOPIC_ALREADY_EXISTS);
-    let response = client.call(7, &request::create_topics(vec![
-        request::new_topic("c_d", 1, &[]),
-        request::new_topic("c.d", 1, &[]),
-    ]));
+    refused(
+        &mut client,
+        request::new_topic("a_b", 1, &[]),
+        INVALID_TOPIC_EXCEPTION,
+    );
+    refused(
+        &mut client,
+        request::new_topic("a.b", 1, &[]),
+        TOPIC_ALREADY_EXISTS,
+    );
+    let response = client.call(
+        7,
+        &request::create_topics(vec![
+            request::new_topic("c_d", 1, &[]),
+            request::new_topic("c.d", 1, &[]),
+        ]),
+    );
     let codes: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
     assert_eq!(codes, [0, INVALID_TOPIC_EXCEPTION]);
 }
@@ -198,9 +284,16 @@ fn a_name_twice_in_one_request() {
     let mut client = broker.client();
     let wanted = ["twice", "once", "twice"].map(|name| request::new_topic(name, 1, &[]));
     let response = client.call(7, &request::create_topics(wanted.to_vec()));
-    let mut codes: Vec<_> = response.topics.iter().map(|topic| (topic.name.to_string(), topic.error_code)).collect();
+    let mut codes: Vec<_> = response
+        .topics
+        .iter()
+        .map(|topic| (topic.name.to_string(), topic.error_code))
+        .collect();
     codes.sort();
-    assert_eq!(codes, [("once".to_owned(), 0), ("twice".to_owned(), INVALID_REQUEST)]);
+    assert_eq!(
+        codes,
+        [("once".to_owned(), 0), ("twice".to_owned(), INVALID_REQUEST)]
+    );
     assert_eq!(topics(&mut client), ["once"]);
 }
 
@@ -218,7 +311,11 @@ fn settings_that_cannot_be() {
         ("min.insync.replicas", "0"),
         ("message.timestamp.type", "Never"),
     ] {
-        let message = refused(&mut client, request::new_topic("t", 1, &[(key, value)]), INVALID_CONFIG);
+        let message = refused(
+            &mut client,
+            request::new_topic("t", 1, &[(key, value)]),
+            INVALID_CONFIG,
+        );
         assert!(message.contains(key), "{key}={value}: {message}");
     }
     let mut null = request::new_topic("t", 1, &[("retention.ms", "")]);
@@ -241,12 +338,15 @@ fn compaction_is_refused_while_it_is_not_served() {
 fn one_refused_topic_does_not_stop_the_others() {
     let broker = TestBroker::start();
     let mut client = broker.client();
-    let response = client.call(7, &request::create_topics(vec![
-        request::new_topic("good", 1, &[]),
-        request::new_topic("bad/", 1, &[]),
-        request::new_topic("many", i32::MAX, &[]),
-        request::new_topic("fine", 1, &[]),
-    ]));
+    let response = client.call(
+        7,
+        &request::create_topics(vec![
+            request::new_topic("good", 1, &[]),
+            request::new_topic("bad/", 1, &[]),
+            request::new_topic("many", i32::MAX, &[]),
+            request::new_topic("fine", 1, &[]),
+        ]),
+    );
     let codes: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
     assert_eq!(codes, [0, INVALID_TOPIC_EXCEPTION, INVALID_PARTITIONS, 0]);
     assert_eq!(topics(&mut client), ["fine", "good"]);

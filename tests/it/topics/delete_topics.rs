@@ -27,12 +27,28 @@ fn every_version_deletes() {
         let id = client.create_topic("t", 2, &[]);
         client.produce("t", 1, batch::of(&["v"]));
         let names = DeleteTopicsRequest::default().with_topic_names(vec![request::name("t")]);
-        let request = if version < 6 { names } else { DeleteTopicsRequest::default().with_topics(vec![by_name("t")]) };
+        let request = if version < 6 {
+            names
+        } else {
+            DeleteTopicsRequest::default().with_topics(vec![by_name("t")])
+        };
         let response = client.call(version, &request);
         let result = &response.responses[0];
-        assert_eq!((result.error_code, result.name.as_ref().map(|name| name.as_str())), (0, Some("t")), "v{version}");
-        assert_eq!(result.topic_id, if version < 6 { Uuid::nil() } else { id }, "v{version}");
-        assert_eq!(client.produce("t", 1, batch::of(&["v"])).error_code, UNKNOWN_TOPIC_OR_PARTITION, "v{version}");
+        assert_eq!(
+            (result.error_code, result.name.as_ref().map(|name| name.as_str())),
+            (0, Some("t")),
+            "v{version}"
+        );
+        assert_eq!(
+            result.topic_id,
+            if version < 6 { Uuid::nil() } else { id },
+            "v{version}"
+        );
+        assert_eq!(
+            client.produce("t", 1, batch::of(&["v"])).error_code,
+            UNKNOWN_TOPIC_OR_PARTITION,
+            "v{version}"
+        );
         assert!(!broker.partition_dir("t", 1).exists(), "v{version}");
     }
 }
@@ -45,7 +61,10 @@ fn a_topic_of_the_same_name_begins_empty() {
     client.produce("t", 0, batch::of(&["old"]));
     let response = client.call(6, &DeleteTopicsRequest::default().with_topics(vec![by_id(first)]));
     assert_eq!(response.responses[0].error_code, 0);
-    assert_eq!(response.responses[0].name.as_ref().map(|name| name.as_str()), Some("t"));
+    assert_eq!(
+        response.responses[0].name.as_ref().map(|name| name.as_str()),
+        Some("t")
+    );
     let second = client.create_topic("t", 1, &[]);
     assert_ne!(first, second);
     assert_eq!(client.end_offset("t", 0), 0);
@@ -67,7 +86,10 @@ fn what_does_not_exist_and_what_is_not_clear() {
         (by_id(Uuid::nil()), INVALID_REQUEST),
         (by_name("t").with_topic_id(id), INVALID_REQUEST),
     ] {
-        let response = client.call(6, &DeleteTopicsRequest::default().with_topics(vec![state.clone()]));
+        let response = client.call(
+            6,
+            &DeleteTopicsRequest::default().with_topics(vec![state.clone()]),
+        );
         assert_eq!(response.responses[0].error_code, code, "{state:?}");
     }
     assert_eq!(client.produce("t", 0, batch::of(&["v"])).error_code, 0);

@@ -9,9 +9,13 @@ const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const INVALID_TOPIC_EXCEPTION: i16 = 17;
 
 fn ask(names: &[&str], limit: i32, cursor: Option<(&str, i32)>) -> DescribeTopicPartitionsRequest {
-    let topics = names.iter().map(|name| TopicRequest::default().with_name(request::name(name)));
+    let topics = names
+        .iter()
+        .map(|name| TopicRequest::default().with_name(request::name(name)));
     let cursor = cursor.map(|(topic, index)| {
-        Cursor::default().with_topic_name(request::name(topic)).with_partition_index(index)
+        Cursor::default()
+            .with_topic_name(request::name(topic))
+            .with_partition_index(index)
     });
     DescribeTopicPartitionsRequest::default()
         .with_topics(topics.collect())
@@ -25,13 +29,23 @@ fn told(response: &DescribeTopicPartitionsResponse) -> Vec<(String, Vec<i32>)> {
         .iter()
         .map(|topic| {
             let name = topic.name.as_ref().expect("a name").to_string();
-            (name, topic.partitions.iter().map(|partition| partition.partition_index).collect())
+            (
+                name,
+                topic
+                    .partitions
+                    .iter()
+                    .map(|partition| partition.partition_index)
+                    .collect(),
+            )
         })
         .collect()
 }
 
 fn next(response: &DescribeTopicPartitionsResponse) -> Option<(String, i32)> {
-    response.next_cursor.as_ref().map(|cursor| (cursor.topic_name.to_string(), cursor.partition_index))
+    response
+        .next_cursor
+        .as_ref()
+        .map(|cursor| (cursor.topic_name.to_string(), cursor.partition_index))
 }
 
 #[test]
@@ -52,7 +66,10 @@ fn pages_follow_each_other_without_gap_or_repeat() {
                     .into_iter()
                     .flat_map(|(name, indexes)| indexes.into_iter().map(move |index| (name.clone(), index)))
                     .collect();
-                assert!(!page.is_empty() && page.len() <= limit as usize, "limit {limit} from {cursor:?}: {page:?}");
+                assert!(
+                    !page.is_empty() && page.len() <= limit as usize,
+                    "limit {limit} from {cursor:?}: {page:?}"
+                );
                 all.extend(page);
                 cursor = next(&response);
                 if cursor.is_none() {
@@ -75,7 +92,10 @@ fn the_brokers_limit_holds_over_the_clients() {
     let mut client = broker.client();
     client.create_topic("t", 5, &[]);
     let response = client.call(0, &ask(&["t"], 1_000, None));
-    assert_eq!((told(&response), next(&response)), (vec![("t".to_owned(), vec![0, 1])], Some(("t".to_owned(), 2))));
+    assert_eq!(
+        (told(&response), next(&response)),
+        (vec![("t".to_owned(), vec![0, 1])], Some(("t".to_owned(), 2)))
+    );
 }
 
 #[test]
@@ -84,9 +104,16 @@ fn what_does_not_exist_is_told_in_its_place() {
     let mut client = broker.client();
     client.create_topic("m", 1, &[]);
     let response = client.call(0, &ask(&["nowhere", "m", "a/b"], 10, None));
-    let codes: Vec<_> =
-        response.topics.iter().map(|topic| (topic.name.as_ref().expect("a name").to_string(), topic.error_code)).collect();
-    let expected = [("a/b", INVALID_TOPIC_EXCEPTION), ("m", 0), ("nowhere", UNKNOWN_TOPIC_OR_PARTITION)];
+    let codes: Vec<_> = response
+        .topics
+        .iter()
+        .map(|topic| (topic.name.as_ref().expect("a name").to_string(), topic.error_code))
+        .collect();
+    let expected = [
+        ("a/b", INVALID_TOPIC_EXCEPTION),
+        ("m", 0),
+        ("nowhere", UNKNOWN_TOPIC_OR_PARTITION),
+    ];
     assert_eq!(codes, expected.map(|(name, code)| (name.to_owned(), code)));
 }
 
