@@ -31,6 +31,9 @@ HERE = Path(__file__).resolve().parent
 HOME = Path(os.environ.get("TIDELOG_COMPAT_HOME", Path.home() / ".cache" / "tidelog-compat"))
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
+# Another broker is under test, or may be: what is asked of Tidelog alone is skipped.
+NOT_OURS = any(name in os.environ for name in ("COMPAT_BROKER", "KAFKA_BOOTSTRAP"))
+
 # Below the range from which the kernel picks ports for outgoing connections, so that no client's own socket can
 # sit on the broker's port while it restarts.
 PORTS = itertools.count(21000 + os.getpid() % 4000)
