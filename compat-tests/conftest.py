@@ -84,6 +84,8 @@ class Broker:
     directory: Path
     port: int = field(default_factory=free_port)
     process: subprocess.Popen | None = None
+    # Beyond the ones every scenario needs; another broker than ours does not get them.
+    settings: dict = field(default_factory=dict)
 
     @property
     def bootstrap(self) -> str:
@@ -108,6 +110,7 @@ class Broker:
             "listeners": f"PLAINTEXT://{self.bootstrap}",
             "log.dirs": self.log_dir,
             "tidelog.metrics.listener": "",
+            **self.settings,
         }
         return [str(program), "serve", *itertools.chain(*(("--override", f"{k}={v}") for k, v in overrides.items()))]
 
