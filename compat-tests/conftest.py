@@ -31,6 +31,9 @@ HERE = Path(__file__).resolve().parent
 HOME = Path(os.environ.get("TIDELOG_COMPAT_HOME", Path.home() / ".cache" / "tidelog-compat"))
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
+# Another broker is under test, or may be: what is asked of Tidelog alone is skipped.
+NOT_OURS = any(name in os.environ for name in ("COMPAT_BROKER", "KAFKA_BOOTSTRAP"))
+
 # Below the range from which the kernel picks ports for outgoing connections, so that no client's own socket can
 # sit on the broker's port while it restarts.
 PORTS = itertools.count(21000 + os.getpid() % 4000)
@@ -81,6 +84,8 @@ class Broker:
     directory: Path
     port: int = field(default_factory=free_port)
     process: subprocess.Popen | None = None
+    # Beyond the ones every scenario needs; another broker than ours does not get them.
+    settings: dict = field(default_factory=dict)
 
     @property
     def bootstrap(self) -> str:
@@ -105,6 +110,7 @@ class Broker:
             "listeners": f"PLAINTEXT://{self.bootstrap}",
             "log.dirs": self.log_dir,
             "tidelog.metrics.listener": "",
+            **self.settings,
         }
         return [str(program), "serve", *itertools.chain(*(("--override", f"{k}={v}") for k, v in overrides.items()))]
 

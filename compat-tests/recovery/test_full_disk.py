@@ -1,0 +1,214 @@
+"""A full disk: producers are told to try again, readers read on, and once there is room writing goes on by itself."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+
+from conftest import NOT_OURS
+from recovery.disks import BrokerOnDisk, broker_on_disk
+from recovery.history import assert_kept, read_all
+
+pytestmark = pytest.mark.skipif(NOT_OURS, reason="another broker may stop when its disk is full, as Apache Kafka does")
+
+PARTITIONS = 2
+MEGABYTES = 64
+# Digits of a value.
+WIDTH = 4_000
+
+
+@pytest.fixture
+def broker(tmp_path):
+    yield from broker_on_disk(tmp_path, MEGABYTES)
+
+
+# Files of deleted segments go at once: room is what this is about.
+AT_ONCE = {"file.delete.delay.ms": "0"}
+
+
+class Writer:
+    """Sends numbers to a topic and keeps what was acknowledged and what was refused."""
+
+    def __init__(self, broker: BrokerOnDisk, topic: str, first: int = 0, **settings):
+        from confluent_kafka import Producer
+
+        self.topic, self.next = topic, first
+        self.acknowledged: list[tuple[int, int, int]] = []
+        self.refused: dict[int, object] = {}
+        self.producer = Producer({
+            "bootstrap.servers": broker.bootstrap, "acks": "all", "linger.ms": 5, "batch.num.messages": 20,
+            "message.timeout.ms": 120_000, "retry.backoff.max.ms": 500, "reconnect.backoff.max.ms": 500, **settings,
+        })  # fmt: skip
+
+    def send(self, count: int) -> None:
+        for number in range(self.next, self.next + count):
+            value = b"%0*d" % (WIDTH, number)
+            self.producer.produce(self.topic, value, partition=number % PARTITIONS, on_delivery=self._delivered)
+        self.next += count
+
+    def _delivered(self, error, message) -> None:
+        number = int(message.value())
+        if error is None:
+            self.acknowledged.append((message.partition(), message.offset(), number))
+        else:
+            self.refused[number] = error
+
+    def settle(self, seconds: float) -> int:
+        """Waits for answers; returns how many records have none."""
+        return self.producer.flush(seconds)
+
+
+def fill(broker: BrokerOnDisk, topic: str) -> Writer:
+    """Writes until nothing more is taken, and leaves no room behind. The writer does not try again, so it hears why."""
+    writer = Writer(broker, topic, retries=0)
+    deadline = time.monotonic() + 120
+    while True:
+        before = len(writer.acknowledged)
+        writer.send(100)
+        assert writer.settle(30) == 0, f"no answer while the disk fills\n{broker.tail()}"
+        if len(writer.acknowledged) == before:
+            break
+        assert time.monotonic() < deadline, f"the disk does not fill: {broker.disk.free_bytes()} bytes are free"
+    # Clients that may try again do so on this error; that they succeed then is seen later.
+    codes = Counter(error.name() for error in writer.refused.values())
+    assert set(codes) == {"KAFKA_STORAGE_ERROR"}, f"{codes}\n{broker.tail()}"
+    assert len(writer.acknowledged) > 1_000
+    broker.disk.fill("last-blocks")
+    return writer
+
+
+def assert_readable(broker: BrokerOnDisk, *writers: Writer) -> None:
+    """What was acknowledged is there; what else is there was sent, and sits between without a gap."""
+    topic = writers[0].topic
+    found = read_all(broker.bootstrap, topic, PARTITIONS, width=WIDTH)
+    promised = [entry for writer in writers for entry in writer.acknowledged]
+    assert_kept(found, promised)
+    # A refusal is final: nothing of such a batch may turn up.
+    refused = {number for writer in writers for number in writer.refused}
+    returned = [number for records in found.values() for _, number in records if number in refused]
+    assert not returned, f"{len(returned)} refused records are there, first {returned[:5]}"
+    assert sum(map(len, found.values())) == len(promised)
+
+
+# One segment that grows until it cannot, and segments that are begun when there is no room for another.
+SEGMENTS = pytest.mark.parametrize("segment_bytes", [1 << 30, 1 << 20], ids=["one-segment", "small-segments"])
+
+
+@SEGMENTS
+def test_writing_goes_on_when_there_is_room_again(segment_bytes, broker):
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import NewTopic
+
+    filler = broker.disk.reserve("filler", 16)
+    broker.create("filled", PARTITIONS, **AT_ONCE, **{"segment.bytes": str(segment_bytes)})
+    refused = fill(broker, "filled")
+    assert_readable(broker, refused)
+
+    # Another client waits for room, as clients do that were not told otherwise.
+    patient = Writer(broker, "filled", first=refused.next)
+    patient.send(200)
+    assert patient.settle(3) == 200, f"{patient.acknowledged[:3]} {patient.refused}"
+    # Everything else is answered, too: with what there is, or with an error, but in time.
+    admin = broker.admin()
+    assert set(admin.list_topics(timeout=10).topics) == {"filled"}
+    begun = time.monotonic()
+    try:
+        admin.create_topics([NewTopic("no-room", 50, 1)])["no-room"].result(30)
+        pytest.fail("a topic was created on a disk without room")
+    except KafkaException as error:
+        assert error.args[0].name() == "KAFKA_STORAGE_ERROR", error
+    assert time.monotonic() - begun < 15
+    assert set(admin.list_topics(timeout=10).topics) == {"filled"}
+    assert_readable(broker, refused)
+    assert not patient.acknowledged and not patient.refused
+
+    filler.unlink()
+    (broker.disk.path / "last-blocks").unlink()
+    left = patient.settle(60)
+    assert left == 0 and len(patient.acknowledged) == 200, f"{left} {patient.refused}\n{broker.tail()}"
+    broker.create("room", 2)
+    more = Writer(broker, "filled", first=patient.next)
+    more.send(200)
+    assert more.settle(30) == 0 and not more.refused, more.refused
+    assert_readable(broker, refused, patient, more)
+
+
+def test_deleting_a_topic_makes_room(broker):
+    """The way out that an operator has without a shell: it must work when the disk is full to the last block."""
+    broker.create("ballast", 1, **AT_ONCE)
+    ballast = Writer(broker, "ballast")
+    for _ in range(2_000):
+        ballast.producer.produce("ballast", bytes(WIDTH), partition=0)
+    assert ballast.settle(60) == 0
+    broker.create("filled", PARTITIONS, **AT_ONCE)
+    refused = fill(broker, "filled")
+    patient = Writer(broker, "filled", first=refused.next)
+    patient.send(200)
+    assert patient.settle(2) == 200
+
+    admin = broker.admin()
+    admin.delete_topics(["ballast"], operation_timeout=30)["ballast"].result(60)
+    left = patient.settle(60)
+    assert left == 0 and len(patient.acknowledged) == 200, f"{left} {patient.refused}\n{broker.tail()}"
+    assert_readable(broker, refused, patient)
+
+
+@pytest.fixture
+def broker_with_retention(tmp_path):
+    # Late enough that the disk is full by then.
+    yield from broker_on_disk(tmp_path, MEGABYTES, {"log.retention.check.interval.ms": 15_000})
+
+
+@pytest.mark.xfail(strict=True, reason="retention writes an epoch checkpoint, and for the last segment a new one, before it removes anything")
+@pytest.mark.parametrize("setting", ["retention.bytes=4194304", "retention.ms=1000"])
+def test_retention_makes_room(setting, broker_with_retention):
+    """Old segments go although nothing can be written: some of them, or all, when their time has come."""
+    broker = broker_with_retention
+    key, value = setting.split("=")
+    broker.create("kept", PARTITIONS, **AT_ONCE)
+    broker.create("old", 1, **AT_ONCE, **{"segment.bytes": str(1 << 20), key: value})
+    old = Writer(broker, "old")
+    for _ in range(3_000):
+        old.producer.produce("old", bytes(WIDTH), partition=0)
+    assert old.settle(60) == 0
+    refused = fill(broker, "kept")
+    patient = Writer(broker, "kept", first=refused.next)
+    patient.send(200)
+    assert patient.settle(1) == 200
+    left = patient.settle(25)
+    assert left == 0 and len(patient.acknowledged) == 200, f"{left} {patient.refused}\n{broker.tail()}"
+    assert_readable(broker, refused, patient)
+
+
+@pytest.mark.xfail(strict=True, reason="the state store writes a table when it opens, and nothing is reserved for it")
+@SEGMENTS
+def test_a_restart_on_a_full_disk(segment_bytes, broker):
+    """Killed while full, the broker starts and everything is readable; with room, writing goes on."""
+    filler = broker.disk.reserve("filler", 8)
+    broker.create("filled", PARTITIONS, **AT_ONCE, **{"segment.bytes": str(segment_bytes)})
+    refused = fill(broker, "filled")
+    broker.kill()
+    broker.start()
+    assert_readable(broker, refused)
+    patient = Writer(broker, "filled", first=refused.next)
+    patient.send(200)
+    assert patient.settle(2) == 200
+    filler.unlink()
+    (broker.disk.path / "last-blocks").unlink()
+    left = patient.settle(60)
+    assert left == 0 and len(patient.acknowledged) == 200, f"{left} {patient.refused}\n{broker.tail()}"
+    assert_readable(broker, refused, patient)
+
+
+def test_data_outlives_a_restart_that_needs_room(broker):
+    """Should the broker not start without room, it starts with it, and nothing is missing."""
+    broker.create("filled", PARTITIONS, **AT_ONCE)
+    filler = broker.disk.reserve("filler", 8)
+    refused = fill(broker, "filled")
+    broker.kill()
+    filler.unlink()
+    (broker.disk.path / "last-blocks").unlink()
+    broker.start()
+    assert_readable(broker, refused)
