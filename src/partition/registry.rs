@@ -184,6 +184,13 @@ impl Registry {
         }
         match self.open(wanted, now_ms) {
             Ok(partition) => Ok(slot.partition.get_or_init(|| partition).clone()),
+            // The caller's image was older than the deletion of the topic.
+            Err(_) if !self.partition_dir(&wanted.id.topic, wanted.id.index).exists() => {
+                opening.discarded = true;
+                drop(opening);
+                self.slots.remove(&key);
+                Err(OpenError::Closed)
+            }
             Err(error) => {
                 error!(partition = %wanted.id, %error, "a log cannot be opened; its partition is offline");
                 opening.failed = Some((now_ms, error.to_string().into()));
