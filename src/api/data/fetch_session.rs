@@ -229,9 +229,11 @@ impl State {
 impl Session {
     fn update(&mut self, named: Vec<(Key, Wish)>, forgotten: &[Key]) {
         for key in forgotten {
-            if self.partitions.remove(key).is_some() {
-                self.order.retain(|other| other != key);
-            }
+            self.partitions.remove(key);
+        }
+        if self.order.len() > self.partitions.len() {
+            // One pass for all of them: a client may forget as many as it named.
+            self.order.retain(|key| self.partitions.contains_key(key));
         }
         for (key, wish) in named {
             if let Some(cached) = self.partitions.get_mut(&key) {

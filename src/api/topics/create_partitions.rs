@@ -1,5 +1,7 @@
 //! CreatePartitions (key 37): more partitions for topics that exist.
 
+use std::collections::HashSet;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
 use kafka_protocol::messages::create_partitions_response::{CreatePartitionsResponse, CreatePartitionsTopicResult};
@@ -14,9 +16,11 @@ use crate::metadata::topics::{PartitionLimit, plan_partitions};
 /// Adds partitions to each topic for itself; there is one result for each.
 pub async fn handle(context: Context, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let mut results = Vec::with_capacity(request.topics.len());
-    for (at, topic) in request.topics.iter().enumerate() {
-        let doubled = request.topics.iter().enumerate().any(|(other, later)| other != at && later.name == topic.name);
-        let outcome = if doubled {
+    let mut seen = HashSet::new();
+    let doubled: HashSet<&str> =
+        request.topics.iter().map(|topic| topic.name.as_str()).filter(|name| !seen.insert(*name)).collect();
+    for topic in &request.topics {
+        let outcome = if doubled.contains(topic.name.as_str()) {
             Err((ResponseError::InvalidRequest.code(), "Duplicate topic name.".to_owned()))
         } else {
             add(&context, topic, request.validate_only).await

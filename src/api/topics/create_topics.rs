@@ -34,12 +34,12 @@ pub async fn handle(context: Context, request: CreateTopicsRequest) -> CreateTop
         }
     }
     // Kafka answers a name that is asked for twice once, as an error.
-    let mut topics: Vec<CreatableTopic> = Vec::new();
-    for topic in request.topics {
-        if !topics.iter().any(|earlier| doubled.contains(topic.name.as_str()) && earlier.name == topic.name) {
-            topics.push(topic);
-        }
-    }
+    let mut told = BTreeSet::new();
+    let topics: Vec<CreatableTopic> = request
+        .topics
+        .into_iter()
+        .filter(|topic| !doubled.contains(topic.name.as_str()) || told.insert(topic.name.clone()))
+        .collect();
     let checked: Vec<Result<NewTopic, Refused>> = topics
         .iter()
         .map(|topic| {

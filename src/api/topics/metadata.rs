@@ -1,5 +1,6 @@
 //! Metadata (key 3): brokers, topics, leaders; creates topics on first use (`auto.create.topics.enable`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
@@ -68,7 +69,7 @@ async fn named(context: &Context, request: &MetadataRequest, wanted: &[MetadataR
             overrides: Default::default(),
         })
         .collect();
-    let mut refused = Vec::new();
+    let mut refused = HashMap::new();
     if !missing.is_empty() {
         let names: Vec<String> = missing.iter().map(|topic| topic.name.clone()).collect();
         let created = context.services.controller.create_topics(missing).await;
@@ -78,7 +79,7 @@ async fn named(context: &Context, request: &MetadataRequest, wanted: &[MetadataR
                 Ok(_) | Err(CreateTopicError::Exists { .. }) => {}
                 Err(error) => {
                     tracing::debug!(topic = name.escape_debug().to_string(), %error, "a topic was not created on first use");
-                    refused.push((name, error.code()));
+                    refused.insert(name, error.code());
                 }
             }
         }
@@ -92,7 +93,7 @@ fn look_up(
     request: &MetadataRequest,
     image: &MetadataImage,
     wanted: &MetadataRequestTopic,
-    refused: &[(String, i16)],
+    refused: &HashMap<String, i16>,
 ) -> MetadataResponseTopic {
     let by_id = context.version >= BY_ID_FROM && wanted.name.is_none();
     let found = match &wanted.name {
@@ -107,8 +108,8 @@ fn look_up(
         ResponseError::UnknownTopicId.code()
     } else {
         let name = wanted.name.as_ref().map_or("", |name| name.as_str());
-        match refused.iter().find(|(refused, _)| refused == name) {
-            Some((_, code)) => *code,
+        match refused.get(name) {
+            Some(code) => *code,
             None if crate::metadata::topics::validate_name(name).is_err() => ResponseError::InvalidTopicException.code(),
             None => ResponseError::UnknownTopicOrPartition.code(),
         }
