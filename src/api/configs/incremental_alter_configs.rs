@@ -14,8 +14,14 @@ use crate::config::{AlterKind, AlterOp};
 /// Changes each resource for itself.
 pub async fn handle(context: Context, request: IncrementalAlterConfigsRequest) -> IncrementalAlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
+    let names = request.resources.iter().map(|resource| (resource.resource_type, resource.resource_name.as_str()));
+    let again = shape::named_again(names);
     for resource in &request.resources {
-        let outcome = change(&context, resource, request.validate_only).await;
+        let outcome = if again.contains(&(resource.resource_type, resource.resource_name.as_str())) {
+            Err(shape::refused_again())
+        } else {
+            change(&context, resource, request.validate_only).await
+        };
         let (code, message) = outcome.err().map_or((0, None), |(code, message)| (code, Some(message)));
         responses.push(
             AlterConfigsResourceResponse::default()

@@ -1,5 +1,7 @@
 //! What the config requests share: resource types, codes of sources and types, and the change itself.
 
+use std::collections::HashSet;
+
 use kafka_protocol::ResponseError;
 
 use crate::api::context::Context;
@@ -43,6 +45,17 @@ pub fn type_code(value_type: ValueType) -> i8 {
 pub fn refused(error: &ConfigError) -> Refused {
     let code = if error.is_invalid_request() { ResponseError::InvalidRequest } else { ResponseError::InvalidConfig };
     (code.code(), error.to_string())
+}
+
+/// The resources that one request names more than once: nobody can say which of the changes should hold.
+pub fn named_again<'a>(all: impl Iterator<Item = (i8, &'a str)>) -> HashSet<(i8, &'a str)> {
+    let mut seen = HashSet::new();
+    all.filter(|resource| !seen.insert(*resource)).collect()
+}
+
+/// Kafka's answer for each of [`named_again`].
+pub fn refused_again() -> Refused {
+    (ResponseError::InvalidRequest.code(), "Each resource must appear at most once.".to_owned())
 }
 
 /// Why a change did not happen, in the client's terms.
