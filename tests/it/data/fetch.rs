@@ -79,7 +79,11 @@ fn every_version_reads_what_was_written() {
         let response = client.call(version, &request.with_isolation_level(1));
         let data = &response.responses[0].partitions[0];
         assert_eq!(data.aborted_transactions, Some(Vec::new()), "v{version}");
-        assert_eq!(data.records.as_ref().map(|bytes| batch::records(bytes)), Some(records), "v{version}");
+        assert_eq!(
+            data.records.as_ref().map(|bytes| batch::records(bytes)),
+            Some(records),
+            "v{version}"
+        );
     }
 }
 
