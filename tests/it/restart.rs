@@ -564,3 +564,56 @@ fn a_torn_batch_in_an_older_segment_takes_the_later_ones_with_it() {
     broker.restart();
     assert_eq!(broker.client().end_offset("t", 0), 6);
 }
+
+#[test]
+fn a_partition_that_nobody_uses_keeps_its_log_start_over_restarts() {
+    let mut broker = TestBroker::start();
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[]);
+    for _ in 0..5 {
+        client.produce("t", 0, batch::of(&["v"]));
+    }
+    let partition = DeleteRecordsPartition::default()
+        .with_partition_index(0)
+        .with_offset(3);
+    let topic = DeleteRecordsTopic::default()
+        .with_name(request::name("t"))
+        .with_partitions(vec![partition]);
+    let response = client.call(2, &DeleteRecordsRequest::default().with_topics(vec![topic]));
+    assert_eq!(response.topics[0].partitions[0].error_code, 0);
+    drop(client);
+    for _ in 0..3 {
+        broker.restart();
+    }
+    broker.crash_and_restart(|_| ());
+    assert_eq!(broker.client().list_offset("t", 0, -2).offset, 3);
+}
+
+#[test]
+fn a_lost_epoch_checkpoint_does_not_set_the_epoch_back() {
+    for crash in [false, true] {
+        let mut broker = TestBroker::start();
+        broker.client().create_topic("t", 1, &[]);
+        for _ in 0..3 {
+            broker.client().produce("t", 0, batch::of(&["v"]));
+            broker.crash_and_restart(|_| ());
+        }
+        broker.client().produce("t", 0, batch::of(&["epoch 3"]));
+        broker.stop();
+        let checkpoint = broker.partition_dir("t", 0).join("leader-epoch-checkpoint");
+        fs::remove_file(checkpoint).expect("the checkpoint");
+        if crash {
+            fs::remove_file(broker.path().join(".kafka_cleanshutdown")).expect("the mark");
+            forget_checkpoints(broker.path());
+        }
+        broker.begin();
+        let mut client = broker.client();
+        client.produce("t", 0, batch::of(&["later"]));
+        let records = batch::records(&client.fetch("t", 0, 4).records.expect("records"));
+        let epoch = records[0].leader_epoch;
+        assert!(
+            epoch >= if crash { 4 } else { 3 },
+            "crash: {crash}: the epoch went back to {epoch}"
+        );
+    }
+}

@@ -341,3 +341,15 @@ fn many_producers_share_a_partition_without_gap_or_overlap() {
     given.sort_unstable();
     assert_eq!(given, (0..total).step_by(2).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_topic_may_be_flushed_as_rarely_as_kafkas() {
+    let broker = TestBroker::start();
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[("flush.messages", "9223372036854775807")]);
+    for number in 0..10_i64 {
+        assert_eq!(client.produce("t", 0, batch::of(&["v"])).base_offset, number);
+        // Readable at once, although nothing was forced to disk.
+        assert_eq!(client.fetch("t", 0, number).high_watermark, number + 1);
+    }
+}
