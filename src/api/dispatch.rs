@@ -58,9 +58,16 @@ impl Dispatcher {
         self.services.metrics.observe_request(position);
         if !(entry.min..=entry.max).contains(&version) {
             if key == catalog::API_VERSIONS {
-                return Ok(Outcome::Now(encoded(correlation_id, 0, &cluster::api_versions::unsupported())));
+                return Ok(Outcome::Now(encoded(
+                    correlation_id,
+                    0,
+                    &cluster::api_versions::unsupported(),
+                )));
             }
-            return Err(Refusal::UnsupportedVersion { name: entry.name, version });
+            return Err(Refusal::UnsupportedVersion {
+                name: entry.name,
+                version,
+            });
         }
         let body = frame.slice(header.body_start..);
         match guard::check_body(key, version, &body) {
@@ -70,7 +77,11 @@ impl Dispatcher {
             Err(error) => return Err(error.into()),
         }
         let call = Call {
-            context: Context { services: self.services.clone(), version, peer: peer.clone() },
+            context: Context {
+                services: self.services.clone(),
+                version,
+                peer: peer.clone(),
+            },
             correlation_id,
             body,
         };
@@ -128,7 +139,11 @@ impl Call {
     ) -> Result<Outcome, Refusal> {
         let request = decode(self.body, self.context.version)?;
         let response = handle(&self.context, request);
-        Ok(Outcome::Now(encoded(self.correlation_id, self.context.version, &response)))
+        Ok(Outcome::Now(encoded(
+            self.correlation_id,
+            self.context.version,
+            &response,
+        )))
     }
 
     fn alone<Q, R, F>(self, handle: impl FnOnce(Context, Q) -> F) -> Result<Outcome, Refusal>
@@ -140,7 +155,9 @@ impl Call {
         let request = decode(self.body, self.context.version)?;
         let (correlation_id, version) = (self.correlation_id, self.context.version);
         let response = handle(self.context, request);
-        Ok(Outcome::Alone(Box::pin(async move { encoded(correlation_id, version, &response.await) })))
+        Ok(Outcome::Alone(Box::pin(async move {
+            encoded(correlation_id, version, &response.await)
+        })))
     }
 
     fn produce(self) -> Result<Outcome, Refusal> {
@@ -156,7 +173,11 @@ impl Call {
 
 /// Encodes an answer. One of ours that cannot be encoded is our fault: the client's connection is closed, and the log
 /// says so.
-pub(super) fn encoded<R: Encodable + HeaderVersion>(correlation_id: i32, version: i16, response: &R) -> Reply {
+pub(super) fn encoded<R: Encodable + HeaderVersion>(
+    correlation_id: i32,
+    version: i16,
+    response: &R,
+) -> Reply {
     match encode::frame(correlation_id, version, response) {
         Ok(frame) => Reply::Single(frame),
         Err(error) => {

@@ -61,19 +61,33 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError`].
     pub fn open(log_dirs: &[PathBuf]) -> Result<DataDir, DataDirError> {
-        let [path] = log_dirs else { return Err(DataDirError::Several(log_dirs.len())) };
-        let at = |source| DataDirError::Io { path: path.clone(), source };
+        let [path] = log_dirs else {
+            return Err(DataDirError::Several(log_dirs.len()));
+        };
+        let at = |source| DataDirError::Io {
+            path: path.clone(),
+            source,
+        };
         let is_new = !path.join(".lock").exists();
         fs::create_dir_all(path).map_err(at)?;
         let path = path.canonicalize().map_err(at)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join(".lock")).map_err(at)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join(".lock"))
+            .map_err(at)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| DataDirError::InUse(path.clone()))?;
         let clean = checkpoint::take_clean_shutdown(&path)? || is_new;
         if !clean {
             info!("the last stop was not orderly: the ends of the logs are verified");
         }
-        Ok(DataDir { path, clean, _lock: lock })
+        Ok(DataDir {
+            path,
+            clean,
+            _lock: lock,
+        })
     }
 
     /// The directory, absolute.
@@ -122,7 +136,13 @@ impl DataDir {
 
 /// Whether a directory name belongs to a partition of a known topic.
 pub fn is_known(image: &MetadataImage, name: &str) -> bool {
-    let Some((topic, index)) = name.rsplit_once('-') else { return false };
-    let Ok(index) = index.parse::<i32>() else { return false };
-    image.topic(topic).is_some_and(|topic| (0..topic.partitions).contains(&index))
+    let Some((topic, index)) = name.rsplit_once('-') else {
+        return false;
+    };
+    let Ok(index) = index.parse::<i32>() else {
+        return false;
+    };
+    image
+        .topic(topic)
+        .is_some_and(|topic| (0..topic.partitions).contains(&index))
 }

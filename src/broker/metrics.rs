@@ -45,11 +45,17 @@ pub fn register(
         sessions: IntGauge::new("tidelog_fetch_sessions", "Incremental fetch sessions.")?,
         // The names that kafka_exporter gives these series: its dashboards read them.
         current: IntGaugeVec::new(
-            Opts::new("kafka_topic_partition_current_offset", "High watermark of a partition in use."),
+            Opts::new(
+                "kafka_topic_partition_current_offset",
+                "High watermark of a partition in use.",
+            ),
             labels,
         )?,
         oldest: IntGaugeVec::new(
-            Opts::new("kafka_topic_partition_oldest_offset", "Log start offset of a partition in use."),
+            Opts::new(
+                "kafka_topic_partition_oldest_offset",
+                "Log start offset of a partition in use.",
+            ),
             labels,
         )?,
     };
@@ -58,7 +64,13 @@ pub fn register(
 
 impl Collector for BrokerCollector {
     fn desc(&self) -> Vec<&Desc> {
-        let single = [&self.connections, &self.held, &self.topics, &self.partitions, &self.sessions];
+        let single = [
+            &self.connections,
+            &self.held,
+            &self.topics,
+            &self.partitions,
+            &self.sessions,
+        ];
         let mut all: Vec<&Desc> = single.into_iter().flat_map(Collector::desc).collect();
         all.extend(self.current.desc());
         all.extend(self.oldest.desc());
@@ -70,18 +82,35 @@ impl Collector for BrokerCollector {
         self.connections.set(self.server.connections.count() as i64);
         self.held.set(self.server.budget.held() as i64);
         self.topics.set(image.topic_count() as i64);
-        self.partitions.set(i64::try_from(image.partition_count()).unwrap_or(i64::MAX));
+        self.partitions
+            .set(i64::try_from(image.partition_count()).unwrap_or(i64::MAX));
         self.sessions.set(self.services.fetch_sessions.len() as i64);
         self.current.reset();
         self.oldest.reset();
-        for partition in self.services.partitions.all_open().iter().take(PARTITIONS_SHOWN_MAX) {
+        for partition in self
+            .services
+            .partitions
+            .all_open()
+            .iter()
+            .take(PARTITIONS_SHOWN_MAX)
+        {
             let index = partition.id().index.to_string();
             let labels = &[&*partition.id().topic, index.as_str()];
-            self.current.with_label_values(labels).set(partition.high_watermark());
-            self.oldest.with_label_values(labels).set(partition.log_start_offset());
+            self.current
+                .with_label_values(labels)
+                .set(partition.high_watermark());
+            self.oldest
+                .with_label_values(labels)
+                .set(partition.log_start_offset());
         }
         let mut families = Vec::new();
-        for gauge in [&self.connections, &self.held, &self.topics, &self.partitions, &self.sessions] {
+        for gauge in [
+            &self.connections,
+            &self.held,
+            &self.topics,
+            &self.partitions,
+            &self.sessions,
+        ] {
             families.extend(gauge.collect());
         }
         families.extend(self.current.collect());

@@ -86,7 +86,9 @@ impl Broker {
         let blocking = Blocking::new(state.clone(), Blocking::DEFAULT_CALLS_MAX);
         let logs = Box::new(TopicLogs::new(registry.clone(), config.clone()));
         let options = ControllerOptions {
-            limit: PartitionLimit { per_broker: u32::try_from(config.max_partitions).unwrap_or(u32::MAX) },
+            limit: PartitionLimit {
+                per_broker: u32::try_from(config.max_partitions).unwrap_or(u32::MAX),
+            },
             new_topic_id: Arc::new(cluster_id::random_uuid),
         };
         let controller = Arc::new(Controller::open(state.clone(), identity, logs, options).await?);
@@ -101,7 +103,10 @@ impl Broker {
             controller,
             config,
         });
-        let exposed = Arc::new(Exposed { registry: metrics, ready: AtomicBool::new(false) });
+        let exposed = Arc::new(Exposed {
+            registry: metrics,
+            ready: AtomicBool::new(false),
+        });
         let mut broker = Broker {
             services,
             exposed,
@@ -114,7 +119,9 @@ impl Broker {
             addresses: Vec::new(),
         };
         broker.listen().await?;
-        broker.background.spawn(maintenance::run(broker.services.clone(), broker.stop.subscribe()));
+        broker
+            .background
+            .spawn(maintenance::run(broker.services.clone(), broker.stop.subscribe()));
         broker.exposed.ready.store(true, Ordering::Release);
         Ok(broker)
     }
@@ -127,7 +134,9 @@ impl Broker {
                 frame_max_bytes: config.socket_request_max_bytes,
                 pipeline_max: PIPELINE_MAX,
                 connection_max_bytes: config.max_inflight_bytes_per_connection,
-                idle: config.connections_max_idle_ms.map_or(NEVER, Duration::from_millis),
+                idle: config
+                    .connections_max_idle_ms
+                    .map_or(NEVER, Duration::from_millis),
                 connections_max: config.max_connections,
                 connections_per_ip_max: config.max_connections_per_ip,
             }),
@@ -144,13 +153,20 @@ impl Broker {
             info!(listener = wanted.name, address = %bound, "serving Kafka clients");
             self.addresses.push((wanted.name.clone(), bound));
             let name: Arc<str> = wanted.name.as_str().into();
-            self.listeners.spawn(listener::run(socket, name, shared.clone(), self.stop.subscribe(), DRAIN));
+            self.listeners.spawn(listener::run(
+                socket,
+                name,
+                shared.clone(),
+                self.stop.subscribe(),
+                DRAIN,
+            ));
         }
         if let Some(wanted) = &config.metrics_listener {
             match TcpListener::bind((wanted.host.as_str(), wanted.port)).await {
                 Ok(socket) => {
                     info!(address = %socket.local_addr()?, "serving /metrics, /livez and /readyz");
-                    self.background.spawn(http::run(socket, self.exposed.clone(), self.stop.subscribe()));
+                    self.background
+                        .spawn(http::run(socket, self.exposed.clone(), self.stop.subscribe()));
                 }
                 // Two brokers on one machine are ordinary in development; data matters more than this port.
                 Err(error) => {
@@ -178,10 +194,13 @@ impl Broker {
             // After an unclean start every log must have been opened, and so verified, before the next start may trust it.
             let open = self.services.partitions.all_open().len() as u64;
             let verified = self.data_dir.was_clean() || open >= self.services.image().partition_count();
-            let closed = self.services.write_checkpoints().and_then(|()| match orderly && verified {
-                true => self.data_dir.mark_clean().map(|()| true),
-                false => Ok(false),
-            });
+            let closed = self
+                .services
+                .write_checkpoints()
+                .and_then(|()| match orderly && verified {
+                    true => self.data_dir.mark_clean().map(|()| true),
+                    false => Ok(false),
+                });
             match closed {
                 Ok(true) => {}
                 Ok(false) => warn!("no mark of an orderly stop is left: the next start verifies the logs"),
@@ -202,7 +221,11 @@ async fn bind(address: (&str, u16), config: &BrokerConfig) -> std::io::Result<Tc
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
     for resolved in tokio::net::lookup_host(address).await? {
         let listening = || {
-            let socket = if resolved.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            let socket = if resolved.is_ipv4() {
+                TcpSocket::new_v4()?
+            } else {
+                TcpSocket::new_v6()?
+            };
             socket.set_reuseaddr(true)?;
             let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
             if let Some(bytes) = config.socket_send_buffer_bytes {

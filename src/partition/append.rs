@@ -7,8 +7,8 @@ use super::ack::{self, Commit};
 use super::error::AppendError;
 use super::handle::Partition;
 use super::producers::Verdict;
-use crate::record::patch_prefix;
 use crate::record::Validated;
+use crate::record::patch_prefix;
 use crate::storage::segment::{StorageError, StorageErrorKind};
 
 /// Where a batch went.
@@ -43,19 +43,30 @@ impl Partition {
         if let Some(reason) = &inner.failed {
             return Err(AppendError::Storage(reason.clone()));
         }
-        let log_append_time_ms = if header.is_log_append_time() { header.max_timestamp } else { -1 };
+        let log_append_time_ms = if header.is_log_append_time() {
+            header.max_timestamp
+        } else {
+            -1
+        };
         if let Verdict::Duplicate(earlier) = inner.producers.check(&header)? {
             return Ok(Appended {
                 base_offset: earlier.first_offset(),
                 end_offset: earlier.last_offset + 1,
-                log_append_time_ms: if log_append_time_ms >= 0 { earlier.timestamp } else { -1 },
+                log_append_time_ms: if log_append_time_ms >= 0 {
+                    earlier.timestamp
+                } else {
+                    -1
+                },
                 log_start_offset: inner.log.start_offset(),
             });
         }
         header.base_offset = inner.log.end_offset();
         header.partition_leader_epoch = inner.leader_epoch;
         let prefix = patch_prefix(&header, header.base_offset, header.partition_leader_epoch);
-        let appended = match inner.log.append(prefix, &batch.bytes[prefix.len()..], &header, now_ms) {
+        let appended = match inner
+            .log
+            .append(prefix, &batch.bytes[prefix.len()..], &header, now_ms)
+        {
             Ok(appended) => appended,
             Err(error) => return Err(self.append_failed(inner, error)),
         };
@@ -82,7 +93,12 @@ impl Partition {
         if matches!(commit, Commit::AtOnce { .. }) {
             self.advance_high_watermark(end_offset);
         }
-        Ok(Appended { base_offset: header.base_offset, end_offset, log_append_time_ms, log_start_offset })
+        Ok(Appended {
+            base_offset: header.base_offset,
+            end_offset,
+            log_append_time_ms,
+            log_start_offset,
+        })
     }
 
     fn append_failed(&self, inner: &mut super::handle::Inner, error: StorageError) -> AppendError {

@@ -1,6 +1,6 @@
 //! The checkpoint files of the data directory: from where each log is verified after an unclean stop, and where it begins.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -41,36 +41,48 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Over the files in `data_dir`.
     pub fn new(data_dir: &Path) -> Checkpoints {
-        Checkpoints { data_dir: data_dir.to_path_buf(), written: Mutex::new(None) }
+        Checkpoints {
+            data_dir: data_dir.to_path_buf(),
+            written: Mutex::new(None),
+        }
     }
 
     /// What the files hold, by topic and partition.
     ///
     /// # Errors
     /// [`StorageError`] when they are damaged.
-    pub fn read(&self) -> Result<Vec<((String, i32), Checkpointed)>, StorageError> {
+    pub fn read(&self) -> Result<HashMap<(String, i32), Checkpointed>, StorageError> {
         let recovery_points = checkpoint::read_offsets(&self.data_dir.join(RECOVERY_POINT_FILE))?;
         let log_starts = checkpoint::read_offsets(&self.data_dir.join(LOG_START_FILE))?;
-        let mut merged: BTreeMap<(String, i32), Checkpointed> = BTreeMap::new();
+        let mut merged: HashMap<(String, i32), Checkpointed> = HashMap::new();
         for (key, offset) in recovery_points {
             merged.entry(key).or_default().recovery_point = offset;
         }
         for (key, offset) in log_starts {
             merged.entry(key).or_default().log_start_offset = offset;
         }
-        Ok(merged.into_iter().collect())
+        Ok(merged)
     }
 
     /// Writes the files: what is open says for itself, what was not opened keeps what it had.
     ///
     /// # Errors
     /// [`StorageError`]; the former files stay.
-    pub fn write<'a>(&self, registry: &Registry, known: impl Iterator<Item = Known<'a>>) -> Result<(), StorageError> {
+    pub fn write<'a>(
+        &self,
+        registry: &Registry,
+        known: impl Iterator<Item = Known<'a>>,
+    ) -> Result<(), StorageError> {
         let mut written = self.written.lock();
         let open: HashMap<(Uuid, i32), Checkpointed> = registry
             .all_open()
             .iter()
-            .map(|partition| ((partition.id().topic_id, partition.id().index), partition.checkpointed()))
+            .map(|partition| {
+                (
+                    (partition.id().topic_id, partition.id().index),
+                    partition.checkpointed(),
+                )
+            })
             .collect();
         let (mut recovery_points, mut log_starts) = (Offsets::new(), Offsets::new());
         for topic in known {

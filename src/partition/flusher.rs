@@ -55,15 +55,20 @@ impl Flusher {
             metrics,
         });
         let running = flusher.clone();
-        let thread = std::thread::Builder::new().name("flusher".into()).spawn(move || {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| running.run()));
-            if outcome.is_err() {
-                // Nothing could be acknowledged any more, and nobody would notice. A new process recovers.
-                error!("the flusher panicked: the process ends");
-                std::process::abort();
-            }
-        })?;
-        Ok(FlusherThread { flusher, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("flusher".into())
+            .spawn(move || {
+                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| running.run()));
+                if outcome.is_err() {
+                    // Nothing could be acknowledged any more, and nobody would notice. A new process recovers.
+                    error!("the flusher panicked: the process ends");
+                    std::process::abort();
+                }
+            })?;
+        Ok(FlusherThread {
+            flusher,
+            thread: Some(thread),
+        })
     }
 
     /// Adds a partition to the dirty set. The caller makes sure that it is in the set at most once.
@@ -122,11 +127,16 @@ pub(super) fn sync_file_system(data_dir: &File) -> io::Result<()> {
 
 /// Syncs files one by one, or takes over the result of a sync of the whole file system that was begun after their
 /// tickets were drawn.
-pub(super) fn sync(files: Vec<(Arc<FileHandle>, SyncTicket)>, together: Option<&io::Result<()>>) -> io::Result<()> {
+pub(super) fn sync(
+    files: Vec<(Arc<FileHandle>, SyncTicket)>,
+    together: Option<&io::Result<()>>,
+) -> io::Result<()> {
     let result = match together {
         Some(Ok(())) => Ok(()),
         Some(Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
-        None => files.iter().try_for_each(|(file, _)| file.sync().map_err(io::Error::other)),
+        None => files
+            .iter()
+            .try_for_each(|(file, _)| file.sync().map_err(io::Error::other)),
     };
     for (file, ticket) in files {
         match &result {
@@ -192,7 +202,10 @@ impl Partition {
         inner.unflushed_messages = 0;
         inner.dirty_since_ms = None;
         let dirty = inner.log.unflushed();
-        Begun { files: with_tickets(dirty), end_offset: inner.log.end_offset() }
+        Begun {
+            files: with_tickets(dirty),
+            end_offset: inner.log.end_offset(),
+        }
     }
 
     /// Publishes what became durable, or takes the partition offline for writes: after a failed sync the kernel may

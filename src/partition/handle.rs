@@ -110,7 +110,10 @@ impl Partition {
                 closed: false,
             }),
             high_watermark: AtomicI64::new(end),
-            progress: watch::Sender::new(Progress { high_watermark: end, ended: false }),
+            progress: watch::Sender::new(Progress {
+                high_watermark: end,
+                ended: false,
+            }),
             fetch_waiters: Mutex::new(Vec::new()),
             flusher,
         })
@@ -162,7 +165,8 @@ impl Partition {
         if before >= to {
             return;
         }
-        self.progress.send_modify(|progress| progress.high_watermark = progress.high_watermark.max(to));
+        self.progress
+            .send_modify(|progress| progress.high_watermark = progress.high_watermark.max(to));
         self.wake_fetches();
     }
 
@@ -190,7 +194,10 @@ impl Partition {
     /// at the log, or a wake-up between look and registration is lost.
     pub fn watch_for_fetch(self: &Arc<Self>, notify: Arc<Notify>) -> FetchWatch {
         self.fetch_waiters.lock().push(notify.clone());
-        FetchWatch { partition: self.clone(), notify }
+        FetchWatch {
+            partition: self.clone(),
+            notify,
+        }
     }
 }
 
@@ -203,7 +210,10 @@ pub struct FetchWatch {
 impl Drop for FetchWatch {
     fn drop(&mut self) {
         let mut waiters = self.partition.fetch_waiters.lock();
-        if let Some(at) = waiters.iter().position(|waiter| Arc::ptr_eq(waiter, &self.notify)) {
+        if let Some(at) = waiters
+            .iter()
+            .position(|waiter| Arc::ptr_eq(waiter, &self.notify))
+        {
             waiters.swap_remove(at);
         }
         if waiters.is_empty() {

@@ -87,7 +87,10 @@ impl Partition {
     /// What the checkpoint files are to hold.
     pub fn checkpointed(&self) -> Checkpointed {
         let inner = self.inner.lock();
-        Checkpointed { recovery_point: inner.recovery_point, log_start_offset: inner.log.start_offset() }
+        Checkpointed {
+            recovery_point: inner.recovery_point,
+            log_start_offset: inner.log.start_offset(),
+        }
     }
 
     /// Raises the log start to `offset`, or to the high watermark for -1 (DeleteRecords, KIP-107). Returns the new log
@@ -118,14 +121,24 @@ impl Partition {
             return Vec::new();
         }
         let (retention_ms, retention_bytes) = if config.cleanup_policy.delete {
-            (config.retention_ms.unwrap_or(-1), config.retention_bytes.map_or(-1, |bytes| bytes as i64))
+            (
+                config.retention_ms.unwrap_or(-1),
+                config.retention_bytes.map_or(-1, |bytes| bytes as i64),
+            )
         } else {
             (-1, -1)
         };
         let log = &mut inner.log;
         let removed = log.segments().and_then(|segments| {
             let high_watermark = self.high_watermark();
-            let count = retain::choose(&segments, now_ms, retention_ms, retention_bytes, log.start_offset(), high_watermark);
+            let count = retain::choose(
+                &segments,
+                now_ms,
+                retention_ms,
+                retention_bytes,
+                log.start_offset(),
+                high_watermark,
+            );
             match count.checked_sub(1) {
                 // The active segment goes only after it was rolled, so that there is always one to append to.
                 Some(last) if count == segments.len() => {
@@ -159,7 +172,9 @@ impl Partition {
     pub fn tick(self: &Arc<Self>, now_ms: i64, idle_ms: i64) {
         let config = self.config();
         let mut inner = self.inner.lock();
-        let due = inner.dirty_since_ms.is_some_and(|since| now_ms - since >= config.flush_ms);
+        let due = inner
+            .dirty_since_ms
+            .is_some_and(|since| now_ms - since >= config.flush_ms);
         let enqueue = due && !std::mem::replace(&mut inner.queued, true);
         if inner.dirty_since_ms.is_none() && now_ms.saturating_sub(inner.last_used_ms) >= idle_ms {
             if let Err(error) = inner.log.release_idle() {

@@ -3,7 +3,9 @@
 use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
 
 /// Upper bounds of the buckets, seconds: from a fast disk's sync to one that is in trouble.
-const SECONDS: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+const SECONDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
 
 /// Figures about group commits.
 #[derive(Clone)]
@@ -21,10 +23,17 @@ impl FlushMetrics {
     pub fn register(registry: &Registry) -> prometheus::Result<FlushMetrics> {
         let metrics = FlushMetrics {
             seconds: Histogram::with_opts(
-                HistogramOpts::new("tidelog_flush_seconds", "Duration of a round of syncs.").buckets(SECONDS.to_vec()),
+                HistogramOpts::new("tidelog_flush_seconds", "Duration of a round of syncs.")
+                    .buckets(SECONDS.to_vec()),
             )?,
-            partitions: IntCounter::new("tidelog_flushed_partitions_total", "Partitions synced, over all rounds.")?,
-            failed: IntCounter::new("tidelog_flush_failures_total", "Partitions that went offline because a sync failed.")?,
+            partitions: IntCounter::new(
+                "tidelog_flushed_partitions_total",
+                "Partitions synced, over all rounds.",
+            )?,
+            failed: IntCounter::new(
+                "tidelog_flush_failures_total",
+                "Partitions that went offline because a sync failed.",
+            )?,
         };
         registry.register(Box::new(metrics.seconds.clone()))?;
         registry.register(Box::new(metrics.partitions.clone()))?;

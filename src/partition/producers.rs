@@ -91,7 +91,11 @@ impl Producers {
             expected,
         };
         if header.producer_epoch > entry.epoch {
-            return if header.base_sequence == 0 { Ok(Verdict::Append) } else { Err(out_of_order(0)) };
+            return if header.base_sequence == 0 {
+                Ok(Verdict::Append)
+            } else {
+                Err(out_of_order(0))
+            };
         }
         let repeated = entry.batches.iter().find(|batch| {
             batch.first_sequence() == header.base_sequence && batch.last_sequence == header.last_sequence()
@@ -103,7 +107,11 @@ impl Producers {
             None => Ok(Verdict::Append),
             Some(last) => {
                 let expected = increment_sequence(last.last_sequence, 1);
-                if header.base_sequence == expected { Ok(Verdict::Append) } else { Err(out_of_order(expected)) }
+                if header.base_sequence == expected {
+                    Ok(Verdict::Append)
+                } else {
+                    Err(out_of_order(expected))
+                }
             }
         }
     }
@@ -113,11 +121,14 @@ impl Producers {
         if header.producer_id < 0 {
             return;
         }
-        let entry = self.entries.entry(header.producer_id).or_insert_with(|| ProducerEntry {
-            epoch: header.producer_epoch,
-            batches: VecDeque::with_capacity(BATCHES_RETAINED),
-            last_seen_ms: now_ms,
-        });
+        let entry = self
+            .entries
+            .entry(header.producer_id)
+            .or_insert_with(|| ProducerEntry {
+                epoch: header.producer_epoch,
+                batches: VecDeque::with_capacity(BATCHES_RETAINED),
+                last_seen_ms: now_ms,
+            });
         if entry.epoch != header.producer_epoch {
             entry.epoch = header.producer_epoch;
             entry.batches.clear();
@@ -139,7 +150,8 @@ impl Producers {
 
     /// Forgets producers not heard of for `expiration_ms` (`producer.id.expiration.ms`).
     pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
-        self.entries.retain(|_, entry| now_ms - entry.last_seen_ms < expiration_ms);
+        self.entries
+            .retain(|_, entry| now_ms - entry.last_seen_ms < expiration_ms);
         if self.entries.capacity() > 64 && self.entries.len() * 4 < self.entries.capacity() {
             self.entries.shrink_to_fit();
         }
@@ -219,7 +231,11 @@ mod tests {
         }
         assert!(matches!(
             producers.check(&batch(0, 6, 3, -1)),
-            Err(AppendError::OutOfOrderSequence { expected: 24, found: 6, .. })
+            Err(AppendError::OutOfOrderSequence {
+                expected: 24,
+                found: 6,
+                ..
+            })
         ));
     }
 
@@ -235,12 +251,19 @@ mod tests {
     fn a_new_epoch_starts_at_zero_and_an_old_one_is_fenced() {
         let mut producers = Producers::default();
         producers.record(&batch(4, 0, 5, 0), 0);
-        assert!(matches!(producers.check(&batch(5, 3, 1, -1)), Err(AppendError::OutOfOrderSequence { expected: 0, .. })));
+        assert!(matches!(
+            producers.check(&batch(5, 3, 1, -1)),
+            Err(AppendError::OutOfOrderSequence { expected: 0, .. })
+        ));
         assert_eq!(producers.check(&batch(5, 0, 1, -1)).unwrap(), Verdict::Append);
         producers.record(&batch(5, 0, 1, 5), 0);
         assert!(matches!(
             producers.check(&batch(4, 5, 1, -1)),
-            Err(AppendError::InvalidProducerEpoch { current: 5, found: 4, .. })
+            Err(AppendError::InvalidProducerEpoch {
+                current: 5,
+                found: 4,
+                ..
+            })
         ));
     }
 

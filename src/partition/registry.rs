@@ -70,7 +70,10 @@ pub struct Registry {
     flusher: Arc<Flusher>,
     /// Whether the last stop was orderly: then tails need no verification.
     clean: bool,
+    /// What the checkpoint files held at start, for logs that have not been opened since.
     checkpoints: DashMap<(String, i32), Checkpointed>,
+    /// Topics that got partitions in this run, and the first of these: they have seen no unclean stop.
+    created: DashMap<Uuid, i32>,
     /// Directories that nothing refers to any more.
     trash: Mutex<Vec<PathBuf>>,
     closed: AtomicBool,
@@ -101,6 +104,7 @@ impl Registry {
             flusher,
             clean,
             checkpoints: checkpoints.into_iter().collect(),
+            created: DashMap::new(),
             trash: Mutex::default(),
             closed: AtomicBool::new(false),
         }
@@ -118,7 +122,10 @@ impl Registry {
     pub fn space(&self) -> std::io::Result<Space> {
         let stat = rustix::fs::statvfs(&self.data_dir)?;
         let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(stat.f_frsize)).unwrap_or(i64::MAX);
-        Ok(Space { total_bytes: bytes(stat.f_blocks), usable_bytes: bytes(stat.f_bavail) })
+        Ok(Space {
+            total_bytes: bytes(stat.f_blocks),
+            usable_bytes: bytes(stat.f_bavail),
+        })
     }
 
     /// Directory of a partition's log: Kafka's own name for it.
@@ -139,18 +146,35 @@ impl Registry {
         now_ms: i64,
     ) -> Result<(), StorageError> {
         let together = range.len() > CREATED_SYNCED_SINGLY;
+        let first = range.start;
+        self.created
+            .entry(topic_id)
+            .and_modify(|known| *known = first.min(*known))
+            .or_insert(first);
         for index in range {
+            // An earlier topic of this name is no concern of the new log's.
+            self.checkpoints.remove(&(topic.to_owned(), index));
             let dir = self.partition_dir(topic, index);
             if dir.exists() {
                 // Left by a creation that was never committed, or by a topic whose deletion did not finish.
                 self.set_aside(&dir)?;
             }
-            let log = Log::create(&dir, *topic_id.as_bytes(), log_config(config), self.files.clone(), now_ms)?;
+            let log = Log::create(
+                &dir,
+                *topic_id.as_bytes(),
+                log_config(config),
+                self.files.clone(),
+                now_ms,
+            )?;
             if !together {
                 log.sync_created()?;
             }
         }
-        let at = |source| StorageError::Io { action: "sync", path: self.data_dir.clone(), source };
+        let at = |source| StorageError::Io {
+            action: "sync",
+            path: self.data_dir.clone(),
+            source,
+        };
         let data_dir = File::open(&self.data_dir).map_err(at)?;
         if together {
             rustix::fs::syncfs(&data_dir).map_err(|error| at(error.into()))
@@ -206,7 +230,10 @@ impl Registry {
 
     /// All open partitions.
     pub fn all_open(&self) -> Vec<Arc<Partition>> {
-        self.slots.iter().filter_map(|slot| slot.partition.get().cloned()).collect()
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.partition.get().cloned())
+            .collect()
     }
 
     fn open(&self, wanted: &Wanted, now_ms: i64) -> Result<Arc<Partition>, OpenError> {
@@ -229,10 +256,23 @@ impl Registry {
             let (log, recovery) = Log::open(&dir, options)?;
             Ok::<_, StorageError>((log, recovery, producers, replay_from))
         };
-        let (mut log, recovery, mut producers, replayed_from) = open(self.clean, i64::MAX)?;
-        if log.topic_id().is_some_and(|found| found != *id.topic_id.as_bytes()) {
+        let clean = self.clean
+            || self
+                .created
+                .get(&id.topic_id)
+                .is_some_and(|first| *first <= id.index);
+        let (mut log, recovery, mut producers, replayed_from) = open(clean, i64::MAX)?;
+        if log
+            .topic_id()
+            .is_some_and(|found| found != *id.topic_id.as_bytes())
+        {
             let reason = "the directory belongs to another topic of this name";
-            return Err(StorageError::Corrupt { path: dir, position: 0, reason: reason.to_owned() }.into());
+            return Err(StorageError::Corrupt {
+                path: dir,
+                position: 0,
+                reason: reason.to_owned(),
+            }
+            .into());
         }
         let end = log.end_offset();
         if replayed_from > end {
@@ -242,7 +282,7 @@ impl Registry {
         }
         let snapshot_offset = snapshots::remove_above(&dir, end);
         let mut leader_epoch = log.latest_epoch().unwrap_or(0);
-        if !self.clean {
+        if !clean {
             // Readers may have seen offsets that a torn tail took back: a new epoch lets their clients notice.
             leader_epoch += 1;
             log.assign_epoch(leader_epoch, end)?;
@@ -272,7 +312,11 @@ impl Registry {
     /// Closes the partitions of a deleted topic and renames their directories to Kafka's `…-delete`: their names are free.
     /// The files go with [`Registry::empty_trash`].
     pub fn discard(&self, topic: &str, topic_id: Uuid, range: std::ops::Range<i32>) {
+        if range.start == 0 {
+            self.created.remove(&topic_id);
+        }
         for index in range {
+            self.checkpoints.remove(&(topic.to_owned(), index));
             if let Some((_, slot)) = self.slots.remove(&(topic_id, index)) {
                 slot.opening.lock().discarded = true;
                 if let Some(partition) = slot.partition.get() {
@@ -299,14 +343,22 @@ impl Registry {
     }
 
     fn set_aside(&self, dir: &Path) -> Result<(), StorageError> {
-        let Some(name) = dir.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
+        let Some(name) = dir.file_name().and_then(|name| name.to_str()) else {
+            return Ok(());
+        };
         if !dir.exists() {
             return Ok(());
         }
         // File names end at 255 bytes: the unique part must survive, the topic's name need not.
         let kept: String = name.chars().take(200).collect();
-        let renamed = self.data_dir.join(format!("{kept}.{}-delete", Uuid::new_v4().simple()));
-        fs::rename(dir, &renamed).map_err(|source| StorageError::Io { action: "rename", path: dir.to_path_buf(), source })?;
+        let renamed = self
+            .data_dir
+            .join(format!("{kept}.{}-delete", Uuid::new_v4().simple()));
+        fs::rename(dir, &renamed).map_err(|source| StorageError::Io {
+            action: "rename",
+            path: dir.to_path_buf(),
+            source,
+        })?;
         self.trash.lock().push(renamed);
         Ok(())
     }
@@ -327,7 +379,9 @@ impl Registry {
                 self.trash.lock().push(entry.path());
             } else if is_partition_dir(name) && !is_known(name) {
                 // As Kafka: a log without a topic is set aside, never removed: an operator may want it.
-                let stray = self.data_dir.join(format!("{name}.{}-stray", Uuid::new_v4().simple()));
+                let stray = self
+                    .data_dir
+                    .join(format!("{name}.{}-stray", Uuid::new_v4().simple()));
                 warn!(dir = name, to = %stray.display(), "a log directory belongs to no topic; set aside");
                 fs::rename(entry.path(), stray)?;
             }
@@ -338,8 +392,15 @@ impl Registry {
     /// Closes every open partition: completes indexes, syncs, writes producer snapshots. Returns whether all went well.
     pub fn close(&self) -> bool {
         self.closed.store(true, Ordering::Release);
-        let closing: Vec<_> = self.all_open().into_iter().map(|open| (open.begin_close(), open)).collect();
-        let files: usize = closing.iter().filter_map(|(files, _)| Some(files.as_ref()?.len())).sum();
+        let closing: Vec<_> = self
+            .all_open()
+            .into_iter()
+            .map(|open| (open.begin_close(), open))
+            .collect();
+        let files: usize = closing
+            .iter()
+            .filter_map(|(files, _)| Some(files.as_ref()?.len()))
+            .sum();
         let together = (files > FILES_SYNCED_SINGLY)
             .then(|| File::open(&self.data_dir).and_then(|data_dir| sync_file_system(&data_dir)));
         let mut orderly = true;
@@ -363,7 +424,10 @@ impl Registry {
 
     /// What the checkpoint files held for a partition that has not been opened since.
     pub fn checkpoint_at_start(&self, topic: &str, index: i32) -> Checkpointed {
-        self.checkpoints.get(&(topic.to_owned(), index)).map(|entry| *entry.value()).unwrap_or_default()
+        self.checkpoints
+            .get(&(topic.to_owned(), index))
+            .map(|entry| *entry.value())
+            .unwrap_or_default()
     }
 }
 
@@ -378,5 +442,6 @@ pub(super) fn log_config(config: &TopicConfig) -> LogConfig {
 }
 
 fn is_partition_dir(name: &str) -> bool {
-    name.rsplit_once('-').is_some_and(|(topic, index)| !topic.is_empty() && index.parse::<i32>().is_ok())
+    name.rsplit_once('-')
+        .is_some_and(|(topic, index)| !topic.is_empty() && index.parse::<i32>().is_ok())
 }

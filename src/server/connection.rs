@@ -221,7 +221,10 @@ impl<S: Service> Connection<'_, S> {
                 let missing = (PREFIX_LEN + len).saturating_sub(self.buffer.len());
                 missing.clamp(1, RESERVE_AT_ONCE_BYTES.max(self.buffer.len()))
             }
-            _ => self.frame_hint.saturating_sub(self.buffer.len()).max(READ_BYTES_MIN),
+            _ => self
+                .frame_hint
+                .saturating_sub(self.buffer.len())
+                .max(READ_BYTES_MIN),
         };
         self.buffer.reserve(room);
         room
@@ -251,7 +254,9 @@ impl<S: Service> Connection<'_, S> {
     }
 
     fn announced(&self) -> Result<Option<usize>, Ended> {
-        let Some(prefix) = self.buffer.first_chunk::<PREFIX_LEN>() else { return Ok(None) };
+        let Some(prefix) = self.buffer.first_chunk::<PREFIX_LEN>() else {
+            return Ok(None);
+        };
         let announced = i32::from_be_bytes(*prefix);
         match usize::try_from(announced) {
             Ok(len) if len <= self.limits.frame_max_bytes => Ok(Some(len)),
@@ -260,7 +265,9 @@ impl<S: Service> Connection<'_, S> {
     }
 
     fn next_frame(&mut self) -> Result<Option<Bytes>, Ended> {
-        let Some(len) = self.announced()? else { return Ok(None) };
+        let Some(len) = self.announced()? else {
+            return Ok(None);
+        };
         if self.buffer.len() < PREFIX_LEN + len {
             return Ok(None);
         }
@@ -273,7 +280,9 @@ impl<S: Service> Connection<'_, S> {
     async fn client_left(&mut self) -> Ended {
         let until = Instant::now() + self.limits.idle;
         while !self.pipeline.is_empty() {
-            let Ok(reply) = timeout_at(until, self.pipeline.next()).await else { return Ended::Idle };
+            let Ok(reply) = timeout_at(until, self.pipeline.next()).await else {
+                return Ended::Idle;
+            };
             self.outbox.push(reply);
             if let Err(ended) = self.send().await {
                 return ended;

@@ -52,7 +52,9 @@ impl Pipeline {
     ///
     /// Only the oldest is polled: the others' effects are done, and their replies could not be sent anyway.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Reply> {
-        let Some((slot, held)) = self.slots.front_mut() else { return Poll::Pending };
+        let Some((slot, held)) = self.slots.front_mut() else {
+            return Poll::Pending;
+        };
         let reply = match slot {
             Slot::Ready(reply) => std::mem::replace(reply, Reply::None),
             Slot::Waiting(waiting) => match waiting.as_mut().poll(context) {

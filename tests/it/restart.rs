@@ -3,10 +3,11 @@
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use kafka_protocol::messages::OffsetForLeaderEpochRequest;
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
+use kafka_protocol::messages::{DeleteRecordsRequest, DeleteTopicsRequest, OffsetForLeaderEpochRequest};
 
 use crate::support::{Client, TestBroker, batch, request};
 
@@ -345,8 +346,7 @@ fn deleted_topics_stay_deleted_and_strays_are_set_aside() {
     client.create_topic("kept", 1, &[]);
     client.create_topic("gone", 1, &[]);
     client.produce("kept", 0, batch::of(&["v"]));
-    let delete = kafka_protocol::messages::DeleteTopicsRequest::default()
-        .with_topic_names(vec![request::name("gone")]);
+    let delete = DeleteTopicsRequest::default().with_topic_names(vec![request::name("gone")]);
     assert_eq!(client.call(5, &delete).responses[0].error_code, 0);
     drop(client);
     broker.stop();
@@ -422,4 +422,198 @@ fn what_was_acknowledged_before_a_stop_is_there_although_requests_were_under_way
     );
     let in_order: Vec<String> = (0..values.len()).map(|number| number.to_string()).collect();
     assert_eq!(values, in_order);
+}
+
+#[test]
+fn a_topic_made_after_an_unclean_start_begins_with_epoch_zero() {
+    let mut broker = TestBroker::start();
+    broker.client().create_topic("old", 1, &[]);
+    broker.crash_and_restart(|_| ());
+    let mut client = broker.client();
+    client.create_topic("new", 1, &[]);
+    client.produce("new", 0, batch::of(&["v"]));
+    let records = batch::records(&client.fetch("new", 0, 0).records.expect("records"));
+    assert_eq!(
+        records[0].leader_epoch, 0,
+        "nobody can have seen an earlier epoch"
+    );
+}
+
+#[test]
+fn a_topic_of_the_same_name_inherits_no_checkpoint() {
+    for crash in [false, true] {
+        let mut broker = TestBroker::start();
+        let mut client = broker.client();
+        client.create_topic("t", 1, &[]);
+        for _ in 0..5 {
+            client.produce("t", 0, batch::of(&["old"]));
+        }
+        let partition = DeleteRecordsPartition::default()
+            .with_partition_index(0)
+            .with_offset(4);
+        let topic = DeleteRecordsTopic::default()
+            .with_name(request::name("t"))
+            .with_partitions(vec![partition]);
+        let response = client.call(2, &DeleteRecordsRequest::default().with_topics(vec![topic]));
+        assert_eq!(response.topics[0].partitions[0].low_watermark, 4);
+        drop(client);
+        // The next start reads the checkpoints, and then the topic is replaced before anybody has used it.
+        if crash {
+            broker.crash_and_restart(|_| ());
+        } else {
+            broker.restart();
+        }
+        let mut client = broker.client();
+        let delete = DeleteTopicsRequest::default().with_topic_names(vec![request::name("t")]);
+        assert_eq!(client.call(5, &delete).responses[0].error_code, 0);
+        client.create_topic("t", 1, &[]);
+        assert_eq!(client.list_offset("t", 0, -2).offset, 0, "crash: {crash}");
+        assert_eq!(client.end_offset("t", 0), 0, "crash: {crash}");
+        let appended = client.produce("t", 0, batch::of(&["new"]));
+        assert_eq!(
+            (appended.error_code, appended.base_offset),
+            (0, 0),
+            "crash: {crash}"
+        );
+        assert_eq!(client.values("t", 0, 0), ["new"], "crash: {crash}");
+        drop(client);
+        broker.crash_and_restart(|_| ());
+        assert_eq!(
+            broker.client().values("t", 0, 0),
+            ["new"],
+            "crash: {crash}, after another one"
+        );
+    }
+}
+
+#[test]
+fn a_batch_that_was_torn_is_not_taken_for_a_repeat() {
+    let mut broker = TestBroker::start();
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[]);
+    let sent: Vec<_> = (0..4)
+        .map(|number| batch::sequenced(7, 0, number, &["v"]))
+        .collect();
+    for records in &sent {
+        assert_eq!(client.produce("t", 0, records.clone()).error_code, 0);
+    }
+    drop(client);
+    // The snapshot beside the log knows the last batch, the log does not any more.
+    broker.crash_and_restart(|path| {
+        forget_checkpoints(path);
+        let dir = path.join("t-0");
+        assert!(!files_with(&dir, "snapshot").is_empty());
+        let log = only_log(&dir);
+        cut(&log, fs::metadata(&log).expect("the log").len() - 1);
+    });
+    let mut client = broker.client();
+    assert_eq!(client.end_offset("t", 0), 3);
+    // Its producer was never told that it is durable and sends it again. With acks=1 a wrong "you sent that before"
+    // would be told at once, and the record would be gone.
+    let response = client.call(9, &request::produce("t", 0, 1, sent[3].clone()));
+    let again = &response.responses[0].partition_responses[0];
+    assert_eq!((again.error_code, again.base_offset), (0, 3));
+    // What acks=1 tells may not be durable yet: the next answer of acks=all covers it.
+    assert_eq!(
+        client.produce("t", 0, batch::of(&["after"])).base_offset,
+        4,
+        "the repeat must be appended"
+    );
+    assert_eq!(client.values("t", 0, 0).len(), 5);
+    let known = client.produce("t", 0, sent[2].clone());
+    assert_eq!(
+        (known.error_code, known.base_offset),
+        (0, 2),
+        "what is left is still known"
+    );
+}
+
+#[test]
+fn a_torn_batch_in_an_older_segment_takes_the_later_ones_with_it() {
+    let mut broker = TestBroker::start();
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[("segment.ms", "1000"), ("retention.ms", "-1")]);
+    let begin = 1_700_000_000_000;
+    for number in 0..9_i64 {
+        // Every third batch begins a segment.
+        let time = begin + (number / 3) * 10_000;
+        assert_eq!(
+            client
+                .produce("t", 0, batch::at(time, &[&number.to_string()]))
+                .base_offset,
+            number
+        );
+    }
+    drop(client);
+    // Nothing was synced: the middle segment lost the end of its last batch, the newest is whole.
+    broker.crash_and_restart(|path| {
+        forget_checkpoints(path);
+        let logs = files_with(&path.join("t-0"), "log");
+        assert_eq!(logs.len(), 3);
+        cut(&logs[1], fs::metadata(&logs[1]).expect("the log").len() - 1);
+    });
+    let mut client = broker.client();
+    let expected: Vec<String> = (0..5).map(|number| number.to_string()).collect();
+    assert_eq!(
+        client.values("t", 0, 0),
+        expected,
+        "offsets behind a gap would be lies"
+    );
+    assert_eq!(client.produce("t", 0, batch::of(&["after"])).base_offset, 5);
+    drop(client);
+    broker.restart();
+    assert_eq!(broker.client().end_offset("t", 0), 6);
+}
+
+#[test]
+fn a_partition_that_nobody_uses_keeps_its_log_start_over_restarts() {
+    let mut broker = TestBroker::start();
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[]);
+    for _ in 0..5 {
+        client.produce("t", 0, batch::of(&["v"]));
+    }
+    let partition = DeleteRecordsPartition::default()
+        .with_partition_index(0)
+        .with_offset(3);
+    let topic = DeleteRecordsTopic::default()
+        .with_name(request::name("t"))
+        .with_partitions(vec![partition]);
+    let response = client.call(2, &DeleteRecordsRequest::default().with_topics(vec![topic]));
+    assert_eq!(response.topics[0].partitions[0].error_code, 0);
+    drop(client);
+    for _ in 0..3 {
+        broker.restart();
+    }
+    broker.crash_and_restart(|_| ());
+    assert_eq!(broker.client().list_offset("t", 0, -2).offset, 3);
+}
+
+#[test]
+fn a_lost_epoch_checkpoint_does_not_set_the_epoch_back() {
+    for crash in [false, true] {
+        let mut broker = TestBroker::start();
+        broker.client().create_topic("t", 1, &[]);
+        for _ in 0..3 {
+            broker.client().produce("t", 0, batch::of(&["v"]));
+            broker.crash_and_restart(|_| ());
+        }
+        broker.client().produce("t", 0, batch::of(&["epoch 3"]));
+        broker.stop();
+        let checkpoint = broker.partition_dir("t", 0).join("leader-epoch-checkpoint");
+        fs::remove_file(checkpoint).expect("the checkpoint");
+        if crash {
+            fs::remove_file(broker.path().join(".kafka_cleanshutdown")).expect("the mark");
+            forget_checkpoints(broker.path());
+        }
+        broker.begin();
+        let mut client = broker.client();
+        client.produce("t", 0, batch::of(&["later"]));
+        let records = batch::records(&client.fetch("t", 0, 4).records.expect("records"));
+        let epoch = records[0].leader_epoch;
+        assert!(
+            epoch >= if crash { 4 } else { 3 },
+            "crash: {crash}: the epoch went back to {epoch}"
+        );
+    }
 }

@@ -16,7 +16,8 @@ const FEATURES_FROM: i16 = 3;
 /// Lists every API that is served. No feature is finalised yet: each one is when it is served.
 pub fn handle(context: &Context, request: ApiVersionsRequest) -> ApiVersionsResponse {
     if context.version >= SOFTWARE_FROM
-        && !(is_software_word(&request.client_software_name) && is_software_word(&request.client_software_version))
+        && !(is_software_word(&request.client_software_name)
+            && is_software_word(&request.client_software_version))
     {
         return ApiVersionsResponse::default().with_error_code(ResponseError::InvalidRequest.code());
     }
@@ -38,7 +39,10 @@ pub fn unsupported() -> ApiVersionsResponse {
 }
 
 fn version_of(entry: &catalog::Entry) -> ApiVersion {
-    ApiVersion::default().with_api_key(entry.key).with_min_version(entry.advertised_min).with_max_version(entry.max)
+    ApiVersion::default()
+        .with_api_key(entry.key)
+        .with_min_version(entry.advertised_min)
+        .with_max_version(entry.max)
 }
 
 /// Kafka's rule for client names and versions (`ApiVersionsRequest.isValid`, KIP-511): letters, digits, and `-` or `.`
@@ -48,7 +52,9 @@ fn is_software_word(word: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     edge(bytes.first())
         && edge(bytes.last())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 #[cfg(test)]
@@ -57,7 +63,13 @@ mod tests {
 
     #[test]
     fn client_words_follow_kafkas_rule() {
-        for good in ["a", "librdkafka", "confluent-kafka-python", "2.12.1-rdkafka-2.12.1", "4.3.1"] {
+        for good in [
+            "a",
+            "librdkafka",
+            "confluent-kafka-python",
+            "2.12.1-rdkafka-2.12.1",
+            "4.3.1",
+        ] {
             assert!(is_software_word(good), "{good}");
         }
         for bad in ["", "-a", "a-", "a b", "a\n", ".", "ä"] {
@@ -70,6 +82,9 @@ mod tests {
         let response = unsupported();
         assert_eq!(response.error_code, 35);
         assert_eq!(response.api_keys.len(), 1);
-        assert_eq!((response.api_keys[0].api_key, response.api_keys[0].min_version), (18, 0));
+        assert_eq!(
+            (response.api_keys[0].api_key, response.api_keys[0].min_version),
+            (18, 0)
+        );
     }
 }

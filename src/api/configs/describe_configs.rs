@@ -23,12 +23,15 @@ pub fn handle(context: &Context, request: DescribeConfigsRequest) -> DescribeCon
                     Some(keys) => keys.iter().any(|key| key.as_str() == &*entry.name),
                     None => true,
                 };
-                let configs = entries.into_iter().filter(wanted).map(|entry| describe(&request, entry));
+                let configs = entries
+                    .into_iter()
+                    .filter(wanted)
+                    .map(|entry| describe(&request, entry));
                 result.with_configs(configs.collect())
             }
-            Err((code, message)) => {
-                result.with_error_code(code).with_error_message(Some(StrBytes::from_string(message)))
-            }
+            Err((code, message)) => result
+                .with_error_code(code)
+                .with_error_message(Some(StrBytes::from_string(message))),
         }
     });
     DescribeConfigsResponse::default().with_results(results.collect())
@@ -45,17 +48,24 @@ fn entries(context: &Context, resource: &DescribeConfigsResource) -> Result<Vec<
                     Ok(()) => ResponseError::UnknownTopicOrPartition,
                     Err(_) => ResponseError::InvalidTopicException,
                 };
-                (error.code(), format!("The topic '{}' does not exist.", name.escape_debug()))
+                (
+                    error.code(),
+                    format!("The topic '{}' does not exist.", name.escape_debug()),
+                )
             })?;
-            describe_topic(&services.config, &TopicOverrides((*topic.overrides).clone())).map_err(|error| shape::refused(&error))
+            describe_topic(&services.config, &TopicOverrides((*topic.overrides).clone()))
+                .map_err(|error| shape::refused(&error))
         }
         // An empty name asks for the cluster-wide dynamic defaults, of which there are none.
         BROKER if name.is_empty() => Ok(Vec::new()),
         BROKER if name.parse() == Ok(services.config.node_id) => Ok(describe_broker(&services.config)),
         BROKER => Err((
             ResponseError::InvalidRequest.code(),
-            format!("Unexpected broker id, expected {} or empty string, but received {}",
-                services.config.node_id, name.escape_debug()),
+            format!(
+                "Unexpected broker id, expected {} or empty string, but received {}",
+                services.config.node_id,
+                name.escape_debug()
+            ),
         )),
         other => Err(shape::not_changeable(other)),
     }
@@ -69,8 +79,14 @@ fn describe(request: &DescribeConfigsRequest, entry: ConfigEntry) -> DescribeCon
             .with_value(synonym.value.map(text))
             .with_source(shape::source_code(synonym.source))
     });
-    let synonyms = if request.include_synonyms { synonyms.collect() } else { Vec::new() };
-    let documentation = request.include_documentation.then(|| text(entry.documentation.to_string()));
+    let synonyms = if request.include_synonyms {
+        synonyms.collect()
+    } else {
+        Vec::new()
+    };
+    let documentation = request
+        .include_documentation
+        .then(|| text(entry.documentation.to_string()));
     DescribeConfigsResourceResult::default()
         .with_name(text(entry.name.to_string()))
         .with_value(entry.value.map(text))

@@ -1,5 +1,7 @@
 //! What the config requests share: resource types, codes of sources and types, and the change itself.
 
+use std::collections::HashSet;
+
 use kafka_protocol::ResponseError;
 
 use crate::api::context::Context;
@@ -41,8 +43,26 @@ pub fn type_code(value_type: ValueType) -> i8 {
 
 /// Kafka's code for a refused setting.
 pub fn refused(error: &ConfigError) -> Refused {
-    let code = if error.is_invalid_request() { ResponseError::InvalidRequest } else { ResponseError::InvalidConfig };
+    let code = if error.is_invalid_request() {
+        ResponseError::InvalidRequest
+    } else {
+        ResponseError::InvalidConfig
+    };
     (code.code(), error.to_string())
+}
+
+/// The resources that one request names more than once: nobody can say which of the changes should hold.
+pub fn named_again<'a>(all: impl Iterator<Item = (i8, &'a str)>) -> HashSet<(i8, &'a str)> {
+    let mut seen = HashSet::new();
+    all.filter(|resource| !seen.insert(*resource)).collect()
+}
+
+/// Kafka's answer for each of [`named_again`].
+pub fn refused_again() -> Refused {
+    (
+        ResponseError::InvalidRequest.code(),
+        "Each resource must appear at most once.".to_owned(),
+    )
 }
 
 /// Changes a topic's overrides, starting from the present ones or from none. Two changes at once are made one after the
@@ -64,20 +84,34 @@ pub async fn change_topic(
             Ok(()) => ResponseError::UnknownTopicOrPartition,
             Err(_) => ResponseError::InvalidTopicException,
         };
-        return Err((error.code(), format!("The topic '{}' does not exist.", name.escape_debug())));
+        return Err((
+            error.code(),
+            format!("The topic '{}' does not exist.", name.escape_debug()),
+        ));
     };
     let config = services.config.clone();
     let change = move |topic: &Topic| {
-        let present = if replace { TopicOverrides::default() } else { TopicOverrides((*topic.overrides).clone()) };
-        checked(&config, &present, &ops).map(|overrides| overrides.0).map_err(ChangeError)
+        let present = if replace {
+            TopicOverrides::default()
+        } else {
+            TopicOverrides((*topic.overrides).clone())
+        };
+        checked(&config, &present, &ops)
+            .map(|overrides| overrides.0)
+            .map_err(ChangeError)
     };
     if validate_only {
         return change(topic).map(drop).map_err(|error| error.0);
     }
-    let changed = services.controller.edit_overrides(TopicRef::Id(topic.id), change).await;
+    let changed = services
+        .controller
+        .edit_overrides(TopicRef::Id(topic.id), change)
+        .await;
     let topic = changed.map_err(|error| error.0)?;
     // What is answered holds from the next request on.
-    services.partitions.reconfigure(topic.id, topic.partitions, &services.topic_config(&topic));
+    services
+        .partitions
+        .reconfigure(topic.id, topic.partitions, &services.topic_config(&topic));
     Ok(())
 }
 
@@ -85,7 +119,11 @@ pub async fn change_topic(
 ///
 /// # Errors
 /// Code and message, as Kafka gives them.
-pub fn checked(config: &BrokerConfig, present: &TopicOverrides, ops: &[AlterOp]) -> Result<TopicOverrides, Refused> {
+pub fn checked(
+    config: &BrokerConfig,
+    present: &TopicOverrides,
+    ops: &[AlterOp],
+) -> Result<TopicOverrides, Refused> {
     let next = alter(present, ops).map_err(|error| refused(&error))?;
     resolve(config, &next).map_err(|error| refused(&error))?;
     Ok(next)
@@ -107,6 +145,9 @@ pub fn not_changeable(resource_type: i8) -> Refused {
             ResponseError::InvalidRequest.code(),
             "broker settings are read at start: change server.properties and restart".to_owned(),
         ),
-        other => (ResponseError::InvalidRequest.code(), format!("configs of resource type {other} are not served")),
+        other => (
+            ResponseError::InvalidRequest.code(),
+            format!("configs of resource type {other} are not served"),
+        ),
     }
 }

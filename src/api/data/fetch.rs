@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::FetchRequest;
-use kafka_protocol::messages::fetch_response::{EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::fetch_response::{
+    EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData,
+};
 use kafka_protocol::messages::{BrokerId, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::Notify;
@@ -26,6 +28,8 @@ use crate::server::Outcome;
 
 /// First version that names topics by id (KIP-516).
 const TOPIC_ID_FROM: i16 = 13;
+/// `isolation_level` of a client that passes over aborted records.
+const READ_COMMITTED: i8 = 1;
 /// Longest wait that is granted, whatever the client asks for: it bounds how long an abandoned request lives.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
@@ -45,6 +49,7 @@ struct Fetch {
     max_bytes: usize,
     min_bytes: usize,
     deadline: Instant,
+    read_committed: bool,
 }
 
 /// Answers at once when there is enough, an error, or no time to wait; otherwise when the high watermarks have moved
@@ -54,7 +59,10 @@ pub fn handle(context: Context, correlation_id: i32, request: FetchRequest) -> O
     let uses_ids = context.version >= TOPIC_ID_FROM;
     let (id, epoch) = (request.session_id, request.session_epoch);
     let (named, forgotten) = named_partitions(&request);
-    let begun = context.services.fetch_sessions.begin(id, epoch, uses_ids, named, &forgotten, now);
+    let begun = context
+        .services
+        .fetch_sessions
+        .begin(id, epoch, uses_ids, named, &forgotten, now);
     let (mode, wishes) = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -68,7 +76,11 @@ pub fn handle(context: Context, correlation_id: i32, request: FetchRequest) -> O
         }
     };
     let image = context.services.image();
-    let targets = wishes.into_iter().map(|(key, wish)| Target { found: find(&context, &image, &key), key, wish });
+    let targets = wishes.into_iter().map(|(key, wish)| Target {
+        found: find(&context, &image, &key),
+        key,
+        wish,
+    });
     let server_max = context.services.config.fetch_max_bytes;
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64).min(WAIT_MAX);
     let fetch = Fetch {
@@ -78,6 +90,7 @@ pub fn handle(context: Context, correlation_id: i32, request: FetchRequest) -> O
         max_bytes: (request.max_bytes.max(0) as usize).min(server_max),
         min_bytes: request.min_bytes.max(0) as usize,
         deadline: now + wait,
+        read_committed: request.isolation_level == READ_COMMITTED,
         context,
     };
     let read = fetch.read();
@@ -93,7 +106,11 @@ fn named_partitions(request: &FetchRequest) -> (Vec<(Key, Wish)>, Vec<Key>) {
         // The name is copied: a slice of the frame would keep the whole frame alive in the session.
         let name: Arc<str> = Arc::from(topic.topic.as_str());
         for partition in &topic.partitions {
-            let key = Key { topic: name.clone(), topic_id: topic.topic_id, partition: partition.partition };
+            let key = Key {
+                topic: name.clone(),
+                topic_id: topic.topic_id,
+                partition: partition.partition,
+            };
             let wish = Wish {
                 offset: partition.fetch_offset,
                 max_bytes: partition.partition_max_bytes,
@@ -107,7 +124,11 @@ fn named_partitions(request: &FetchRequest) -> (Vec<(Key, Wish)>, Vec<Key>) {
     for topic in &request.forgotten_topics_data {
         let name: Arc<str> = Arc::from(topic.topic.as_str());
         for partition in &topic.partitions {
-            forgotten.push(Key { topic: name.clone(), topic_id: topic.topic_id, partition: *partition });
+            forgotten.push(Key {
+                topic: name.clone(),
+                topic_id: topic.topic_id,
+                partition: *partition,
+            });
         }
     }
     (named, forgotten)
@@ -116,14 +137,21 @@ fn named_partitions(request: &FetchRequest) -> (Vec<(Key, Wish)>, Vec<Key>) {
 fn find(context: &Context, image: &MetadataImage, key: &Key) -> Result<Arc<Partition>, i16> {
     let by_id = context.version >= TOPIC_ID_FROM;
     let topic: &Arc<Topic> = if by_id {
-        image.topic_by_id(key.topic_id).ok_or(ResponseError::UnknownTopicId.code())?
+        image
+            .topic_by_id(key.topic_id)
+            .ok_or(ResponseError::UnknownTopicId.code())?
     } else {
-        image.topic(&key.topic).ok_or(ResponseError::UnknownTopicOrPartition.code())?
+        image
+            .topic(&key.topic)
+            .ok_or(ResponseError::UnknownTopicOrPartition.code())?
     };
     if !(0..topic.partitions).contains(&key.partition) {
         return Err(ResponseError::UnknownTopicOrPartition.code());
     }
-    context.services.partition(topic, key.partition).map_err(|error| error.code())
+    context
+        .services
+        .partition(topic, key.partition)
+        .map_err(|error| error.code())
 }
 
 /// What one pass over the partitions found.
@@ -137,9 +165,15 @@ struct Read {
 impl Fetch {
     fn read(&self) -> Read {
         let now_ms = self.context.services.now_ms();
-        let mut read = Read { partitions: Vec::with_capacity(self.targets.len()), bytes: 0, must_answer: false };
+        let mut read = Read {
+            partitions: Vec::with_capacity(self.targets.len()),
+            bytes: 0,
+            must_answer: false,
+        };
         for target in &self.targets {
-            let (data, records) = self.read_one(target, read.bytes, now_ms);
+            let (mut data, records) = self.read_one(target, read.bytes, now_ms);
+            // Null for those who do not ask, as in Kafka. Without transactions none was aborted.
+            data.aborted_transactions = self.read_committed.then(Vec::new);
             read.must_answer |= data.error_code != 0 || data.diverging_epoch.epoch >= 0;
             read.bytes += records.as_ref().map_or(0, Chunk::len);
             read.partitions.push((data, records));
@@ -150,7 +184,7 @@ impl Fetch {
     fn read_one(&self, target: &Target, bytes_so_far: usize, now_ms: i64) -> (PartitionData, Option<Chunk>) {
         let partition = match &target.found {
             Ok(partition) => partition,
-            Err(code) => return (refused(target.key.partition, *code, -1), None),
+            Err(code) => return (refused(target.key.partition, *code), None),
         };
         let left = self.max_bytes.saturating_sub(bytes_so_far);
         let request = ReadRequest {
@@ -163,10 +197,7 @@ impl Fetch {
         };
         match partition.read(request, now_ms) {
             Ok(outcome) => shape(target.key.partition, outcome),
-            Err(error) => {
-                let high_watermark = partition.high_watermark();
-                (refused(target.key.partition, error.code(), high_watermark), None)
-            }
+            Err(error) => (refused(target.key.partition, error.code()), None),
         }
     }
 
@@ -191,15 +222,19 @@ impl Fetch {
 
     fn reply(&self, read: Read) -> Reply {
         self.context.services.metrics.observe_fetch(read.bytes);
-        let told = self.targets.iter().zip(&read.partitions).map(|(target, (data, records))| {
-            let told = Told {
-                high_watermark: data.high_watermark,
-                log_start_offset: data.log_start_offset,
-                error: data.error_code,
-                has_content: records.is_some() || data.diverging_epoch.epoch >= 0,
-            };
-            (&target.key, told)
-        });
+        let told = self
+            .targets
+            .iter()
+            .zip(&read.partitions)
+            .map(|(target, (data, records))| {
+                let told = Told {
+                    high_watermark: data.high_watermark,
+                    log_start_offset: data.log_start_offset,
+                    error: data.error_code,
+                    has_content: records.is_some() || data.diverging_epoch.epoch >= 0,
+                };
+                (&target.key, told)
+            });
         let news = self.context.services.fetch_sessions.news(self.mode, told);
         let mut topics: Vec<TopicPart> = Vec::new();
         for ((target, (data, records)), news) in self.targets.iter().zip(read.partitions).zip(news) {
@@ -212,7 +247,10 @@ impl Fetch {
             let part = PartitionPart { data, records };
             match topics.last_mut().filter(same_topic) {
                 Some(topic) => topic.partitions.push(part),
-                None => topics.push(TopicPart { topic: topic_head(&target.key), partitions: vec![part] }),
+                None => topics.push(TopicPart {
+                    topic: topic_head(&target.key),
+                    partitions: vec![part],
+                }),
             }
         }
         let head = FetchResponse::default().with_session_id(self.mode.session_id());
@@ -246,17 +284,23 @@ fn shape(index: i32, outcome: ReadOutcome) -> (PartitionData, Option<Chunk>) {
         .with_preferred_read_replica(BrokerId(-1))
         .with_records(Some(Default::default()));
     if let Some((epoch, end_offset)) = outcome.diverging {
-        data.diverging_epoch = EpochEndOffset::default().with_epoch(epoch).with_end_offset(end_offset);
+        data.diverging_epoch = EpochEndOffset::default()
+            .with_epoch(epoch)
+            .with_end_offset(end_offset);
     }
-    let records = outcome.slice.map(|slice| Chunk::File { file: slice.file, position: slice.position, len: slice.len });
+    let records = outcome.slice.map(|slice| Chunk::File {
+        file: slice.file,
+        position: slice.position,
+        len: slice.len,
+    });
     (data, records)
 }
 
-fn refused(index: i32, code: i16, high_watermark: i64) -> PartitionData {
+fn refused(index: i32, code: i16) -> PartitionData {
     PartitionData::default()
         .with_partition_index(index)
         .with_error_code(code)
-        .with_high_watermark(high_watermark)
+        .with_high_watermark(-1)
         .with_last_stable_offset(-1)
         .with_log_start_offset(-1)
         .with_preferred_read_replica(BrokerId(-1))

@@ -66,7 +66,12 @@ pub fn handle(context: &Context, correlation_id: i32, request: ProduceRequest) -
                 Ok((partition, appended)) => {
                     if acks == ACKS_ALL && partition.high_watermark() < appended.end_offset {
                         let end_offset = appended.end_offset;
-                        unconfirmed.push(Unconfirmed { partition, end_offset, topic: topic_at, index: index_at });
+                        unconfirmed.push(Unconfirmed {
+                            partition,
+                            end_offset,
+                            topic: topic_at,
+                            index: index_at,
+                        });
                     }
                     success(index, &appended)
                 }
@@ -116,14 +121,24 @@ fn refused_whole(request: &ProduceRequest) -> Option<ResponseError> {
         return Some(ResponseError::InvalidRequiredAcks);
     }
     // Transactions are not served: InitProducerId gives no transactional producer an id, so none comes here honestly.
-    request.transactional_id.as_ref().map(|_| ResponseError::TransactionalIdAuthorizationFailed)
+    request
+        .transactional_id
+        .as_ref()
+        .map(|_| ResponseError::TransactionalIdAuthorizationFailed)
 }
 
-fn find_topic<'a>(image: &'a MetadataImage, version: i16, name: &str, id: uuid::Uuid) -> Result<&'a Arc<Topic>, i16> {
+fn find_topic<'a>(
+    image: &'a MetadataImage,
+    version: i16,
+    name: &str,
+    id: uuid::Uuid,
+) -> Result<&'a Arc<Topic>, i16> {
     if version >= TOPIC_ID_FROM {
         image.topic_by_id(id).ok_or(ResponseError::UnknownTopicId.code())
     } else {
-        image.topic(name).ok_or(ResponseError::UnknownTopicOrPartition.code())
+        image
+            .topic(name)
+            .ok_or(ResponseError::UnknownTopicOrPartition.code())
     }
 }
 
@@ -138,11 +153,15 @@ fn append(
     if !(0..topic.partitions).contains(&data.index) {
         return Err(Failure::from_code(ResponseError::UnknownTopicOrPartition.code()));
     }
-    let partition = services.partition(topic, data.index).map_err(|error| Failure::from_code(error.code()))?;
+    let partition = services
+        .partition(topic, data.index)
+        .map_err(|error| Failure::from_code(error.code()))?;
     let config = partition.config();
     let attempt = || {
         if acks == ACKS_ALL && config.min_insync_replicas > 1 {
-            return Err(AppendError::NotEnoughReplicas { required: config.min_insync_replicas });
+            return Err(AppendError::NotEnoughReplicas {
+                required: config.min_insync_replicas,
+            });
         }
         let records = data.records.ok_or(InvalidBatch::Empty)?;
         let rules = Rules {
@@ -171,7 +190,12 @@ fn append(
     }
 }
 
-async fn confirm(response: &mut ProduceResponse, unconfirmed: Vec<Unconfirmed>, timeout: Duration, version: i16) {
+async fn confirm(
+    response: &mut ProduceResponse,
+    unconfirmed: Vec<Unconfirmed>,
+    timeout: Duration,
+    version: i16,
+) {
     let until = tokio::time::Instant::now() + timeout;
     for append in unconfirmed {
         let left = until.saturating_duration_since(tokio::time::Instant::now());
@@ -201,14 +225,19 @@ struct Failure {
 
 impl Failure {
     fn from_code(code: i16) -> Failure {
-        Failure { code, log_start_offset: -1, message: None, record_errors: Vec::new() }
+        Failure {
+            code,
+            log_start_offset: -1,
+            message: None,
+            record_errors: Vec::new(),
+        }
     }
 
     fn from_append(error: &AppendError, partition: &Partition) -> Failure {
         let record_errors = match error {
-            AppendError::Invalid(InvalidBatch::NullKey { batch_indices } | InvalidBatch::Timestamp { batch_indices }) => {
-                batch_indices.clone()
-            }
+            AppendError::Invalid(
+                InvalidBatch::NullKey { batch_indices } | InvalidBatch::Timestamp { batch_indices },
+            ) => batch_indices.clone(),
             _ => Vec::new(),
         };
         Failure {
@@ -229,7 +258,12 @@ impl Failure {
         if version < DETAILS_FROM {
             return response;
         }
-        let errors = self.record_errors.into_iter().map(|at| BatchIndexAndErrorMessage::default().with_batch_index(at));
-        response.with_record_errors(errors.collect()).with_error_message(self.message.map(StrBytes::from_string))
+        let errors = self
+            .record_errors
+            .into_iter()
+            .map(|at| BatchIndexAndErrorMessage::default().with_batch_index(at));
+        response
+            .with_record_errors(errors.collect())
+            .with_error_message(self.message.map(StrBytes::from_string))
     }
 }

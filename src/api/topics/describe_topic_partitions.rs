@@ -23,7 +23,11 @@ pub fn handle(context: &Context, request: DescribeTopicPartitionsRequest) -> Des
     let image = services.image();
     let mut wanted: BTreeMap<String, Option<Arc<Topic>>> = BTreeMap::new();
     if request.topics.is_empty() {
-        wanted.extend(image.topics().map(|topic| (topic.name.to_string(), Some(topic.clone()))));
+        wanted.extend(
+            image
+                .topics()
+                .map(|topic| (topic.name.to_string(), Some(topic.clone()))),
+        );
     }
     for topic in &request.topics {
         wanted.insert(topic.name.to_string(), image.topic(&topic.name).cloned());
@@ -32,7 +36,8 @@ pub fn handle(context: &Context, request: DescribeTopicPartitionsRequest) -> Des
         Some(cursor) => (cursor.topic_name.to_string(), cursor.partition_index.max(0)),
         None => (String::new(), 0),
     };
-    let mut left = (request.response_partition_limit.max(1) as usize).min(services.config.max_request_partition_size_limit);
+    let mut left = (request.response_partition_limit.max(1) as usize)
+        .min(services.config.max_request_partition_size_limit);
     let mut response = DescribeTopicPartitionsResponse::default();
     for (name, topic) in wanted.range(first_topic.clone()..) {
         let from = if *name == first_topic { first_partition } else { 0 };
@@ -44,8 +49,12 @@ pub fn handle(context: &Context, request: DescribeTopicPartitionsRequest) -> Des
             response.topics.push(unknown(name));
             continue;
         };
-        let until = topic.partitions.min(from.saturating_add(i32::try_from(left).unwrap_or(i32::MAX)));
-        let partitions: Vec<_> = (from..until).map(|index| describe(context, topic, index)).collect();
+        let until = topic
+            .partitions
+            .min(from.saturating_add(i32::try_from(left).unwrap_or(i32::MAX)));
+        let partitions: Vec<_> = (from..until)
+            .map(|index| describe(context, topic, index))
+            .collect();
         left -= partitions.len();
         response.topics.push(
             DescribeTopicPartitionsResponseTopic::default()

@@ -1,5 +1,6 @@
 //! Metadata (key 3): brokers, topics, leaders; creates topics on first use (`auto.create.topics.enable`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
@@ -38,11 +39,16 @@ pub async fn handle(context: Context, request: MetadataRequest) -> MetadataRespo
         .with_host(StrBytes::from_string(host))
         .with_port(port)
         .with_rack(config.rack.clone().map(StrBytes::from_string));
-    let cluster_operations =
-        if request.include_cluster_authorized_operations { CLUSTER_OPERATIONS } else { NOT_ASKED };
+    let cluster_operations = if request.include_cluster_authorized_operations {
+        CLUSTER_OPERATIONS
+    } else {
+        NOT_ASKED
+    };
     MetadataResponse::default()
         .with_brokers(vec![broker])
-        .with_cluster_id(Some(StrBytes::from_string(context.services.image().cluster_id.to_string())))
+        .with_cluster_id(Some(StrBytes::from_string(
+            context.services.image().cluster_id.to_string(),
+        )))
         .with_controller_id(BrokerId(config.node_id))
         .with_cluster_authorized_operations(cluster_operations)
         .with_topics(topics)
@@ -52,10 +58,17 @@ fn all(context: &Context, request: &MetadataRequest) -> Vec<MetadataResponseTopi
     let image = context.services.image();
     let mut topics: Vec<&Arc<Topic>> = image.topics().collect();
     topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    topics.into_iter().map(|topic| describe(context, request, topic)).collect()
+    topics
+        .into_iter()
+        .map(|topic| describe(context, request, topic))
+        .collect()
 }
 
-async fn named(context: &Context, request: &MetadataRequest, wanted: &[MetadataRequestTopic]) -> Vec<MetadataResponseTopic> {
+async fn named(
+    context: &Context,
+    request: &MetadataRequest,
+    wanted: &[MetadataRequestTopic],
+) -> Vec<MetadataResponseTopic> {
     let image = context.services.image();
     let may_create = context.services.config.auto_create_topics
         && (context.version < MAY_FORBID_CREATION_FROM || request.allow_auto_topic_creation);
@@ -69,11 +82,15 @@ async fn named(context: &Context, request: &MetadataRequest, wanted: &[MetadataR
             overrides: Default::default(),
         })
         .collect();
-    let mut refused = Vec::new();
+    let mut refused = HashMap::new();
     if !missing.is_empty()
-        && let Err((code, reason)) = check_replication_factor(context.services.config.default_replication_factor)
+        && let Err((code, reason)) =
+            check_replication_factor(context.services.config.default_replication_factor)
     {
-        tracing::warn!(reason, "topics are not created on first use: default.replication.factor is not 1");
+        tracing::warn!(
+            reason,
+            "topics are not created on first use: default.replication.factor is not 1"
+        );
         refused.extend(missing.into_iter().map(|topic| (topic.name, code)));
     } else if !missing.is_empty() {
         let names: Vec<String> = missing.iter().map(|topic| topic.name.clone()).collect();
@@ -84,13 +101,16 @@ async fn named(context: &Context, request: &MetadataRequest, wanted: &[MetadataR
                 Ok(_) | Err(CreateTopicError::Exists { .. }) => {}
                 Err(error) => {
                     tracing::debug!(topic = name.escape_debug().to_string(), %error, "a topic was not created on first use");
-                    refused.push((name, error.code()));
+                    refused.insert(name, error.code());
                 }
             }
         }
     }
     let image = context.services.image();
-    wanted.iter().map(|topic| look_up(context, request, &image, topic, &refused)).collect()
+    wanted
+        .iter()
+        .map(|topic| look_up(context, request, &image, topic, &refused))
+        .collect()
 }
 
 fn look_up(
@@ -98,7 +118,7 @@ fn look_up(
     request: &MetadataRequest,
     image: &MetadataImage,
     wanted: &MetadataRequestTopic,
-    refused: &[(String, i16)],
+    refused: &HashMap<String, i16>,
 ) -> MetadataResponseTopic {
     let by_id = context.version >= BY_ID_FROM && wanted.name.is_none();
     let found = match &wanted.name {
@@ -113,9 +133,11 @@ fn look_up(
         ResponseError::UnknownTopicId.code()
     } else {
         let name = wanted.name.as_ref().map_or("", |name| name.as_str());
-        match refused.iter().find(|(refused, _)| refused == name) {
-            Some((_, code)) => *code,
-            None if crate::metadata::topics::validate_name(name).is_err() => ResponseError::InvalidTopicException.code(),
+        match refused.get(name) {
+            Some(code) => *code,
+            None if crate::metadata::topics::validate_name(name).is_err() => {
+                ResponseError::InvalidTopicException.code()
+            }
             None => ResponseError::UnknownTopicOrPartition.code(),
         }
     };
@@ -145,7 +167,11 @@ fn describe(context: &Context, request: &MetadataRequest, topic: &Topic) -> Meta
             .with_replica_nodes(vec![node])
             .with_isr_nodes(vec![node])
     });
-    let operations = if request.include_topic_authorized_operations { TOPIC_OPERATIONS } else { NOT_ASKED };
+    let operations = if request.include_topic_authorized_operations {
+        TOPIC_OPERATIONS
+    } else {
+        NOT_ASKED
+    };
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(StrBytes::from_string(topic.name.to_string()))))
         .with_topic_id(topic.id)

@@ -233,7 +233,9 @@ impl FileHandle {
             Ok(count) => Ok(count == wanted),
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(false),
             // Not every file system can tell; those that cannot are mostly memory themselves.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(self.read_at(buf, position)? == wanted),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                Ok(self.read_at(buf, position)? == wanted)
+            }
             Err(error) => Err(StorageError::io("read", &self.path(), error.into())),
         }
     }

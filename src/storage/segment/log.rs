@@ -248,7 +248,9 @@ impl Log {
         let files = &mut self.active.files;
         files.index.write_pending()?;
         files.time.write_pending()?;
-        let dirty = [files.index.file(), files.time.file()].into_iter().filter(|handle| handle.is_dirty());
+        let dirty = [files.index.file(), files.time.file()]
+            .into_iter()
+            .filter(|handle| handle.is_dirty());
         Ok(dirty.cloned().collect())
     }
 

@@ -244,7 +244,9 @@ impl Opening<'_> {
         if !files.index.is_ascending()? || !files.time.is_ascending()? {
             return Ok(None);
         }
-        files.index.truncate_while(|entry| entry.offset < point && entry.position < size)?;
+        files
+            .index
+            .truncate_while(|entry| entry.offset < point && entry.position < size)?;
         files.time.truncate_while(|entry| entry.offset < point)?;
         let mut segment = Active::empty(base, files, self.options.now_ms);
         segment.size = size;

@@ -118,7 +118,10 @@ fn damage_below_the_recovery_point_is_an_error_and_the_file_stays() {
     // Above the recovery point it is a torn tail, and what lies behind it goes with it.
     let (log, recovery, _) = open_with(temp.path(), small(), false, 22, 0, i64::MAX).unwrap();
     assert_eq!((log.end_offset(), recovery.truncated_bytes), (23, 700));
-    assert_eq!(recovery.batches_scanned, 1, "only what is above the recovery point");
+    assert_eq!(
+        recovery.batches_scanned, 1,
+        "only what is above the recovery point"
+    );
     drop(log);
     let error = open_with(temp.path(), small(), false, 24, 0, i64::MAX).unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::Corrupt, "durable data is missing");
@@ -128,12 +131,20 @@ fn damage_below_the_recovery_point_is_an_error_and_the_file_stays() {
 #[test]
 fn recovery_from_any_point_gives_the_same_log_and_indexes() {
     let source = tempfile::tempdir().unwrap();
-    let config = LogConfig { segment_bytes: 5000, ..small() };
+    let config = LogConfig {
+        segment_bytes: 5000,
+        ..small()
+    };
     let mut log = create(source.path(), config);
     let mut all = Vec::new();
     for number in 0..120 {
         // Timestamps that rise, fall and repeat, so that the time index is sparser than the offset index.
-        all.extend(append(&mut log, 2, 1000 + [0, 7, 3, 7, 9][number % 5] + number as i64 / 10, 39));
+        all.extend(append(
+            &mut log,
+            2,
+            1000 + [0, 7, 3, 7, 9][number % 5] + number as i64 / 10,
+            39,
+        ));
     }
     let end = log.end_offset();
     for file in log.unflushed_indexes().unwrap() {
@@ -147,14 +158,25 @@ fn recovery_from_any_point_gives_the_same_log_and_indexes() {
         copy_log(source.path(), temp.path());
         let (mut log, recovery, replayed) = open_with(temp.path(), config, false, point, 0, 0).unwrap();
         assert_eq!(log.end_offset(), end);
-        assert_eq!(replayed, (0..end).step_by(2).collect::<Vec<_>>(), "recovery point {point}");
-        assert!(recovery.batches_scanned as i64 <= (end - point + 1) / 2 , "{recovery:?} at {point}");
+        assert_eq!(
+            replayed,
+            (0..end).step_by(2).collect::<Vec<_>>(),
+            "recovery point {point}"
+        );
+        assert!(
+            recovery.batches_scanned as i64 <= (end - point + 1) / 2,
+            "{recovery:?} at {point}"
+        );
         assert_eq!(read_all(&log, 0, 350), all);
         log.close().unwrap();
         for base in [0, 100, 200] {
             for extension in [".index", ".timeindex"] {
                 let found = file(temp.path(), base, extension);
-                assert_eq!(found, file(expected.path(), base, extension), "{base}{extension} from {point}");
+                assert_eq!(
+                    found,
+                    file(expected.path(), base, extension),
+                    "{base}{extension} from {point}"
+                );
             }
         }
     }
@@ -165,7 +187,10 @@ fn recovery_from_any_point_gives_the_same_log_and_indexes() {
 fn an_unsound_index_is_built_anew_below_the_recovery_point() {
     for extension in [".index", ".timeindex"] {
         let temp = tempfile::tempdir().unwrap();
-        let config = LogConfig { segment_bytes: 1 << 20, ..small() };
+        let config = LogConfig {
+            segment_bytes: 1 << 20,
+            ..small()
+        };
         let mut log = create(temp.path(), config);
         for number in 0..60 {
             append(&mut log, 1, number, 39);

@@ -8,3 +8,4 @@ mod list_offsets;
 mod offset_for_leader_epoch;
 mod produce;
 mod refused_batches;
+mod retention;

@@ -292,3 +292,64 @@ fn the_batch_is_stored_as_it_came_but_for_offset_and_epoch() {
     assert_eq!(stored[12..16], 0_i32.to_be_bytes());
     assert_eq!(stored[16..], sent[16..]);
 }
+
+#[test]
+fn many_producers_share_a_partition_without_gap_or_overlap() {
+    const PRODUCERS: usize = 8;
+    const BATCHES: usize = 40;
+    let broker = TestBroker::start();
+    broker.client().create_topic("t", 1, &[]);
+    let total = (PRODUCERS * BATCHES * 2) as i64;
+    let mut given: Vec<i64> = std::thread::scope(|scope| {
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|producer| {
+                let mut client = broker.client();
+                scope.spawn(move || {
+                    let produce = |number: usize| {
+                        let value = format!("{producer}.{number}");
+                        let answer = client.produce("t", 0, batch::of(&[&value, &value]));
+                        assert_eq!(answer.error_code, 0);
+                        answer.base_offset
+                    };
+                    (0..BATCHES).map(produce).collect::<Vec<i64>>()
+                })
+            })
+            .collect();
+        // A reader beside them sees every offset once and in order, and nothing above the high watermark.
+        let mut reader = broker.client();
+        let mut next = 0;
+        while next < total {
+            let request = request::fetch(vec![("t", request::wanted(0, next))]).with_max_wait_ms(100_000);
+            let response = reader.call(11, &request);
+            let data = &response.responses[0].partitions[0];
+            assert_eq!(data.error_code, 0);
+            for record in batch::records(data.records.as_ref().expect("records")) {
+                assert_eq!(record.offset, next);
+                next += 1;
+            }
+            assert!(
+                next <= data.high_watermark,
+                "{next} was read below {}",
+                data.high_watermark
+            );
+        }
+        producers
+            .into_iter()
+            .flat_map(|producer| producer.join().expect("a producer"))
+            .collect()
+    });
+    given.sort_unstable();
+    assert_eq!(given, (0..total).step_by(2).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_topic_may_be_flushed_as_rarely_as_kafkas() {
+    let broker = TestBroker::start();
+    let mut client = broker.client();
+    client.create_topic("t", 1, &[("flush.messages", "9223372036854775807")]);
+    for number in 0..10_i64 {
+        assert_eq!(client.produce("t", 0, batch::of(&["v"])).base_offset, number);
+        // Readable at once, although nothing was forced to disk.
+        assert_eq!(client.fetch("t", 0, number).high_watermark, number + 1);
+    }
+}

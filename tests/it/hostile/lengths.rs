@@ -58,7 +58,10 @@ fn a_limit_of_the_operator_holds() {
     exactly.extend(vec![0; body_at_most]);
     exactly[..4].copy_from_slice(&1000_i32.to_be_bytes());
     client.send(&exactly);
-    assert!(client.read_frame().is_some(), "bytes behind a request are passed over, as in Kafka");
+    assert!(
+        client.read_frame().is_some(),
+        "bytes behind a request are passed over, as in Kafka"
+    );
     let mut client = broker.client();
     client.send(&1001_i32.to_be_bytes());
     client.assert_closed();

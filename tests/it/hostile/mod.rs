@@ -5,4 +5,5 @@ mod bombs;
 mod counts;
 mod lengths;
 mod limits;
+mod many;
 mod truncations;

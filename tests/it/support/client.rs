@@ -74,6 +74,15 @@ impl Client {
         }
     }
 
+    /// The same connection once more, to send on one thread and read on another.
+    pub fn second_handle(&self) -> Client {
+        let stream = self.stream.try_clone().expect("a second handle of the socket");
+        Client {
+            stream,
+            next_correlation_id: self.next_correlation_id,
+        }
+    }
+
     /// Sends bytes as they are. False when the broker has closed the connection.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
         match self.stream.write_all(bytes) {
@@ -179,14 +188,19 @@ impl Client {
         response.responses.remove(0).partitions.remove(0)
     }
 
-    /// The values of all records from an offset on.
+    /// The values of all records from an offset on. Where the offset lies inside a batch, the batch begins earlier.
     pub fn values(&mut self, topic: &str, partition: i32, offset: i64) -> Vec<String> {
-        let data = self.fetch(topic, partition, offset);
-        assert_eq!(data.error_code, 0);
-        batch::records(&data.records.unwrap_or_default())
-            .into_iter()
-            .map(|record| record.value_text())
-            .collect()
+        let mut next = offset;
+        let mut values = Vec::new();
+        // One answer ends with a segment.
+        loop {
+            let data = self.fetch(topic, partition, next);
+            assert_eq!(data.error_code, 0);
+            let records = batch::records(&data.records.unwrap_or_default());
+            let Some(last) = records.last() else { return values };
+            next = last.offset + 1;
+            values.extend(records.iter().map(batch::Consumed::value_text));
+        }
     }
 
     /// ListOffsets for one partition.

@@ -267,6 +267,47 @@ fn resources_that_cannot_be_changed() {
 }
 
 #[test]
+fn a_resource_twice_in_one_request() {
+    let broker = TestBroker::start();
+    let mut client = broker.client();
+    for topic in ["t", "u"] {
+        client.create_topic(topic, 1, &[]);
+    }
+    let set = |topic: &str, value| resource(TOPIC, topic, vec![change("retention.ms", SET, Some(value))]);
+    let resources = vec![set("t", "1000000"), set("u", "1000000"), set("t", "2000000")];
+    let response = client.call(
+        1,
+        &IncrementalAlterConfigsRequest::default().with_resources(resources),
+    );
+    let codes: Vec<_> = response
+        .responses
+        .iter()
+        .map(|response| response.error_code)
+        .collect();
+    assert_eq!(codes, [INVALID_REQUEST, 0, INVALID_REQUEST]);
+    let legacy = |topic: &str, value: &str| {
+        let config = legacy::AlterableConfig::default().with_name(request::text("retention.ms"));
+        legacy::AlterConfigsResource::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name(request::text(topic))
+            .with_configs(vec![config.with_value(Some(request::text(value)))])
+    };
+    let resources = vec![
+        legacy("t", "1000000"),
+        legacy("u", "1000000"),
+        legacy("t", "2000000"),
+    ];
+    let response = client.call(2, &AlterConfigsRequest::default().with_resources(resources));
+    let codes: Vec<_> = response
+        .responses
+        .iter()
+        .map(|response| response.error_code)
+        .collect();
+    assert_eq!(codes, [INVALID_REQUEST, 0, INVALID_REQUEST]);
+    assert_eq!(own(&mut client), []);
+}
+
+#[test]
 fn the_legacy_request_replaces_everything() {
     let broker = TestBroker::start();
     let mut client = broker.client();

@@ -2,7 +2,7 @@
 
 use kafka_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
-use kafka_protocol::messages::{BrokerId, MetadataRequest};
+use kafka_protocol::messages::{BrokerId, CreateTopicsRequest, MetadataRequest};
 use uuid::Uuid;
 
 use crate::support::{Client, TestBroker, batch, request};
@@ -350,4 +350,30 @@ fn one_refused_topic_does_not_stop_the_others() {
     let codes: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
     assert_eq!(codes, [0, INVALID_TOPIC_EXCEPTION, INVALID_PARTITIONS, 0]);
     assert_eq!(topics(&mut client), ["fine", "good"]);
+}
+
+#[test]
+fn of_many_who_create_a_topic_at_once_one_succeeds() {
+    let broker = TestBroker::start();
+    for round in 0..5 {
+        let name = format!("race-{round}");
+        let request = request::create_topics(vec![request::new_topic(&name, 2, &[])]);
+        let mut begun: Vec<(Client, i32)> = (0..8)
+            .map(|_| {
+                let mut client = broker.client();
+                let id = client.begin(7, &request);
+                (client, id)
+            })
+            .collect();
+        let mut codes: Vec<i16> = begun
+            .iter_mut()
+            .map(|(client, id)| client.finish::<CreateTopicsRequest>(7, *id).topics[0].error_code)
+            .collect();
+        codes.sort_unstable();
+        assert_eq!(codes[0], 0);
+        assert!(
+            codes[1..].iter().all(|code| *code == TOPIC_ALREADY_EXISTS),
+            "{codes:?}"
+        );
+    }
 }

@@ -1,12 +1,13 @@
 //! DeleteTopics: by name, by id, and a topic of the same name is another one.
 
-use kafka_protocol::messages::DeleteTopicsRequest;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::{DeleteTopicsRequest, ProduceRequest};
 use uuid::Uuid;
 
 use crate::support::{TestBroker, batch, request};
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 const INVALID_REQUEST: i16 = 42;
 const TOPIC_DELETION_DISABLED: i16 = 73;
 const UNKNOWN_TOPIC_ID: i16 = 100;
@@ -103,4 +104,33 @@ fn deletion_can_be_switched_off() {
     let response = client.call(6, &DeleteTopicsRequest::default().with_topics(vec![by_name("t")]));
     assert_eq!(response.responses[0].error_code, TOPIC_DELETION_DISABLED);
     assert_eq!(client.produce("t", 0, batch::of(&["v"])).error_code, 0);
+}
+
+#[test]
+fn a_topic_that_goes_while_it_is_written_and_comes_again() {
+    let broker = TestBroker::start();
+    let mut owner = broker.client();
+    let mut writer = broker.client();
+    for round in 0..5 {
+        owner.create_topic("t", 2, &[]);
+        let begun: Vec<i32> = (0..40)
+            .map(|number| writer.begin(9, &request::produce("t", number % 2, -1, batch::of(&["v"]))))
+            .collect();
+        let delete = DeleteTopicsRequest::default().with_topics(vec![by_name("t")]);
+        assert_eq!(owner.call(6, &delete).responses[0].error_code, 0, "round {round}");
+        for id in begun {
+            let response = writer.finish::<ProduceRequest>(9, id);
+            let code = response.responses[0].partition_responses[0].error_code;
+            // Written before, or refused: by the open partition, or because there is none.
+            assert!(
+                [0, UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER_OR_FOLLOWER].contains(&code),
+                "round {round}: {code}"
+            );
+        }
+    }
+    owner.create_topic("t", 2, &[]);
+    for partition in 0..2 {
+        assert_eq!(owner.end_offset("t", partition), 0);
+    }
+    broker.assert_serves();
 }

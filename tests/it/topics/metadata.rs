@@ -4,7 +4,7 @@ use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use uuid::Uuid;
 
-use crate::support::{TestBroker, batch, request};
+use crate::support::{Client, TestBroker, batch, request};
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const INVALID_TOPIC_EXCEPTION: i16 = 17;
@@ -184,4 +184,26 @@ fn what_the_operator_advertises_is_told() {
         (response.brokers[0].host.as_str(), response.brokers[0].port),
         ("tide.example", 19092)
     );
+}
+
+#[test]
+fn many_who_use_a_topic_first_find_the_same_one() {
+    let broker = TestBroker::start();
+    let request = asking(vec![named("shared")], true);
+    let mut begun: Vec<(Client, i32)> = (0..8)
+        .map(|_| {
+            let mut client = broker.client();
+            let id = client.begin(12, &request);
+            (client, id)
+        })
+        .collect();
+    let ids: std::collections::BTreeSet<Uuid> = begun
+        .iter_mut()
+        .map(|(client, id)| {
+            let response = client.finish::<MetadataRequest>(12, *id);
+            assert_eq!(response.topics[0].error_code, 0);
+            response.topics[0].topic_id
+        })
+        .collect();
+    assert_eq!(ids.len(), 1);
 }

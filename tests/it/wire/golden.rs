@@ -409,7 +409,7 @@ fn alter_configs() {
         };
         let resources = vec![
             resource("golden", "1000000"),
-            resource("golden", "soon"),
+            resource("other", "soon"),
             resource("nowhere", "1000000"),
         ];
         capture.exchange(
@@ -437,7 +437,7 @@ fn incremental_alter_configs() {
         };
         let resources = vec![
             resource(2, "golden", 0),
-            resource(2, "golden", 2),
+            resource(2, "other", 2),
             resource(2, "nowhere", 0),
             resource(4, "1", 0),
         ];

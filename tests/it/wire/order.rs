@@ -103,6 +103,27 @@ fn a_thousand_pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn more_requests_than_the_broker_takes_at_once_are_answered_too() {
+    const REQUESTS: i32 = 6_000;
+    let broker = TestBroker::start();
+    let mut client = broker.client();
+    let mut sender = client.second_handle();
+    std::thread::scope(|scope| {
+        // The broker stops reading when too much is under way; the sender must not be the one who reads the answers.
+        scope.spawn(move || {
+            for number in 0..REQUESTS {
+                assert!(sender.send(&frame(number, 3, &api_versions())));
+            }
+        });
+        for number in 0..REQUESTS {
+            let (correlation_id, _) =
+                decode::<ApiVersionsRequest>(3, client.read_frame().expect("an answer"));
+            assert_eq!(correlation_id, number);
+        }
+    });
+}
+
+#[test]
 fn what_was_asked_before_a_half_close_is_answered() {
     let broker = TestBroker::start();
     broker.client().create_topic("order", 1, &[]);
