@@ -63,8 +63,9 @@ for target in "${targets[@]}"; do
   runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
   if ((status)); then
     failed+=("$target")
-    tail -40 "$log" >&2
-    echo "fuzz: $target FAILED (status $status) after ${runs:-?} executions; run it again with the file named above:" >&2
+    # What went wrong, and the input: as a file, and in base64 for where the file is out of reach.
+    grep -aE -A 1 'panicked at|memory allocation of|ERROR: libFuzzer|Test unit written' "$log" | cut -c1-1000 >&2 || true
+    echo "fuzz: $target FAILED (status $status) after ${runs:-?} executions; log: $log; again, with the file named above:" >&2
     echo "fuzz:   $home/$host/release/$target FILE" >&2
   else
     covered=$(sed -n 's/.*DONE *cov: \([0-9]*\).*/\1/p' "$log")
