@@ -1,8 +1,5 @@
 //! What the frame guard passes, the decoder can hold: memory is counted with an allocator of this test's own.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use bytes::Bytes;
 use proptest::prelude::*;
 use tidelog::protocol::guard::{GuardError, MAX_ELEMENTS_PER_FRAME, MAX_UNKNOWN_TAGS_PER_FRAME, check_body};
@@ -20,7 +17,9 @@ mod oracle;
 )]
 #[path = "../src/protocol/layout/sample.rs"]
 mod sample;
+mod counting;
 
+use counting::{Counting, Counts, measured};
 use sample::Sample;
 
 /// The largest single allocation a decoded frame may cause, as a multiple of the frame: 40 was measured, for topics of
@@ -31,62 +30,8 @@ const LARGEST_BASE: usize = 4096;
 /// What a frame at a cap may take in all once decoded: 25 MB was measured; the rest is room for wider structs in a newer crate.
 const MOST_LIVE_BYTES: usize = 64 << 20;
 
-/// Counts per thread, so that tests running beside do not disturb each other.
-struct Counting;
-
-#[derive(Clone, Copy, Default)]
-struct Counts {
-    largest: usize,
-    live: isize,
-    most_live: isize,
-    calls: usize,
-}
-
-thread_local! {
-    static COUNTS: Cell<Counts> = const { Cell::new(Counts { largest: 0, live: 0, most_live: 0, calls: 0 }) };
-}
-
-fn count(size: usize, freed: usize) {
-    // At thread exit the counts may be gone; nothing is measured then.
-    let _ = COUNTS.try_with(|counts| {
-        let mut now = counts.get();
-        now.live += size as isize - freed as isize;
-        now.most_live = now.most_live.max(now.live);
-        now.largest = now.largest.max(size);
-        now.calls += usize::from(size > 0);
-        counts.set(now);
-    });
-}
-
-// SAFETY: every call is passed on unchanged to the system allocator; counting neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size(), 0);
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(0, layout.size());
-        // SAFETY: the pointer came from `alloc` above, hence from the system allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size, layout.size());
-        // SAFETY: as for `dealloc`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-fn measured<T>(work: impl FnOnce() -> T) -> (T, Counts) {
-    COUNTS.with(|counts| counts.set(Counts::default()));
-    let result = work();
-    (result, COUNTS.with(Cell::get))
-}
 
 /// Elements that take the fewest bytes on the wire. Nothing is null: a null array holds no elements.
 fn smallest() -> Sample {
