@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use tidelog::protocol::guard::{GuardError, MAX_ELEMENTS_PER_FRAME, MAX_UNKNOWN_TAGS_PER_FRAME, check_body};
 use tidelog::protocol::layout::{APIS, ApiLayout, Field, FieldType};
 
+mod counting;
 #[allow(
     dead_code,
     reason = "shared with the unit tests of the guard, which use all of it"
@@ -17,7 +18,6 @@ mod oracle;
 )]
 #[path = "../src/protocol/layout/sample.rs"]
 mod sample;
-mod counting;
 
 use counting::{Counting, Counts, measured};
 use sample::Sample;

@@ -36,7 +36,10 @@ fn per_request(broker: &InProcess, batches: i32, records: &Bytes) -> (f64, f64) 
             sum.bytes += counts.bytes;
         }
     }
-    (sum.calls as f64 / REQUESTS as f64, sum.bytes as f64 / REQUESTS as f64)
+    (
+        sum.calls as f64 / REQUESTS as f64,
+        sum.bytes as f64 / REQUESTS as f64,
+    )
 }
 
 fn assert_cheap(settings: &[(&str, &str)]) {
@@ -47,9 +50,17 @@ fn assert_cheap(settings: &[(&str, &str)]) {
         let (calls_all, bytes_all) = per_request(&broker, BATCHES, &records);
         let more = f64::from(BATCHES - 1);
         let (calls, bytes) = ((calls_all - calls_one) / more, (bytes_all - bytes_one) / more);
-        println!("{value_bytes} B records: {calls:.2} allocations and {bytes:.0} bytes per batch; {calls_one:.1} and {bytes_one:.0} for the first");
-        assert!(calls <= MOST_ALLOCATIONS, "{calls:.2} allocations per batch with records of {value_bytes} bytes");
-        assert!(bytes <= MOST_BYTES, "{bytes:.0} bytes per batch with records of {value_bytes} bytes");
+        println!(
+            "{value_bytes} B records: {calls:.2} allocations and {bytes:.0} bytes per batch; {calls_one:.1} and {bytes_one:.0} for the first"
+        );
+        assert!(
+            calls <= MOST_ALLOCATIONS,
+            "{calls:.2} allocations per batch with records of {value_bytes} bytes"
+        );
+        assert!(
+            bytes <= MOST_BYTES,
+            "{bytes:.0} bytes per batch with records of {value_bytes} bytes"
+        );
     }
 }
 

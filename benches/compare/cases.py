@@ -10,7 +10,7 @@ from pathlib import Path
 
 import wire
 from brokers import ROOT, Broker, Kafka, Loader, Tidelog
-from figures import Noise, Row, Table, disk_probe, median, wait_for_quiet
+from figures import Noise, Row, Table, disk_probe, median, wait_for_quiet, warm_memory
 
 GB = 1e9
 RECORD = 1024
@@ -69,6 +69,7 @@ def produce_block(plan: Plan, loader: Loader, gigabytes: float, seconds: float =
     def block(broker: Broker) -> Block:
         topic = f"produce-{next(_topics)}"
         broker.new_topic(topic, plan.partitions)
+        warm_memory(int(gigabytes * 1.2 * GB))
         cpu = broker.cpu()
         done = loader.run("produce", broker.bootstrap, topic, int(gigabytes * GB / RECORD), RECORD, seconds, *THROUGHPUT)
         cpu = broker.cpu() - cpu
@@ -288,7 +289,7 @@ def start(plan: Plan) -> Table:
                     if number == 0:
                         fill(loader, broker, "full", gigabytes)
                     else:
-                        # What the kill interrupts: half a gigabyte more, on its way when it falls.
+                        # Something that the last start has not seen.
                         loader.run("produce", broker.bootstrap, "full", int(0.5 * GB / RECORD), RECORD, 600, *THROUGHPUT)
                     broker.kill()
                     wait_for_quiet(plan.quiet_s)
