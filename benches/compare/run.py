@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,6 +79,8 @@ def main() -> int:
     if not Tidelog.program.exists():
         print(f"{Tidelog.program} does not exist: run `make build`, or set TIDELOG_BIN", file=sys.stderr)
         return 2
+    # Stopped by a supervisor or by Ctrl-C alike, no broker stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     base = os.environ.get("BENCH_DIR")
     if base:
         Path(base).mkdir(parents=True, exist_ok=True)
