@@ -31,6 +31,7 @@ from packages import HOME, free_port, kafka_jars, kept
 HERE = Path(__file__).resolve().parent
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
+
 def run(command: list, *, timeout: float = 180, stdin: Path | None = None, stdout: Path | None = None, cwd=None, env=None) -> str:
     """Runs a client program to its end and returns what it printed; fails the test with its output if it failed."""
     with open(stdin or os.devnull, "rb") as source:

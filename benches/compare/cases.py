@@ -133,16 +133,16 @@ class Both:
         self.theirs.discard()
 
 
-def warm_up(plan: Plan, loader: Loader, block_of, *brokers: Broker) -> None:
+def warm_up(block, *brokers: Broker) -> None:
     """Kafka's JIT needs gigabytes; the other broker gets the same, so that both logs and the client are as warm."""
     for broker in brokers:
-        block_of(broker)
+        block(broker)
 
 
 def produce_cpu(plan: Plan) -> Table:
     noise = Noise()
     with Both(plan, "page-cache") as (loader, ours, theirs):
-        warm_up(plan, loader, produce_block(plan, loader, plan.warm_up_gigabytes), ours, theirs)
+        warm_up(produce_block(plan, loader, plan.warm_up_gigabytes), ours, theirs)
         a, b = paired(plan, noise, loader, ours, theirs, produce_block(plan, loader, plan.gigabytes))
     return Table(
         "produce-cpu", "Producing 1 KiB records: the broker's CPU and the throughput", "page-cache (no fsync in either)", plan.command,
@@ -160,11 +160,12 @@ def produce_cpu(plan: Plan) -> Table:
 
 def fetch_cpu(plan: Plan) -> Table:
     noise = Noise()
-    rounds = 2
+    rounds = 3
     with Both(plan, "page-cache") as (loader, ours, theirs):
         for broker in (ours, theirs):
             fill(loader, broker, "fetch", plan.gigabytes, plan.partitions)
-        warm_up(plan, loader, fetch_block(loader, "fetch", 3), ours, theirs)
+        # A fetch carries a megabyte, so it takes many gigabytes until a JIT has seen enough of them.
+        warm_up(fetch_block(loader, "fetch", 12), ours, theirs)
         a, b = paired(plan, noise, loader, ours, theirs, fetch_block(loader, "fetch", rounds))
     return Table(
         "fetch-cpu", "Fetching 1 KiB records from the page cache", "does not matter: nothing is written", plan.command,
@@ -187,7 +188,7 @@ def paced_cpu(plan: Plan) -> Table:
         for broker in (ours, theirs):
             broker.new_topic("paced")
         for _ in range(2):
-            warm_up(plan, loader, paced_block(loader, "paced", rate, size, plan.seconds), ours, theirs)
+            warm_up(paced_block(loader, "paced", rate, size, plan.seconds), ours, theirs)
         a, b = paired(plan, noise, loader, ours, theirs, paced_block(loader, "paced", rate, size, plan.seconds))
     return Table(
         "paced-cpu", f"Messages one by one, {rate:,} a second", "page-cache (no fsync in either)", plan.command,
@@ -362,8 +363,8 @@ def durable(plan: Plan) -> Table:
         produce = produce_block(plan, loader, plan.gigabytes, plan.seconds)
         for broker in (ours, theirs):
             broker.new_topic("paced")
-        warm_up(plan, loader, produce, ours, theirs)
-        warm_up(plan, loader, paced_block(loader, "paced", rate, size, plan.seconds), ours, theirs)
+        warm_up(produce, ours, theirs)
+        warm_up(paced_block(loader, "paced", rate, size, plan.seconds), ours, theirs)
 
         def probed(block):
             def with_probe(broker: Broker) -> Block:
@@ -398,16 +399,16 @@ def same(plan: Plan) -> Table:
     rate, size = 10_000, 100
     with Both(plan, "page-cache", second=Tidelog) as (loader, ours, theirs):
         produce = produce_block(plan, loader, plan.gigabytes)
-        warm_up(plan, loader, produce, ours, theirs)
+        warm_up(produce, ours, theirs)
         a, b = paired(plan, noise, loader, ours, theirs, produce)
         for broker in (ours, theirs):
             fill(loader, broker, "fetch", plan.gigabytes, plan.partitions)
             broker.new_topic("paced")
         fetch = fetch_block(loader, "fetch", 2)
-        warm_up(plan, loader, fetch, ours, theirs)
+        warm_up(fetch, ours, theirs)
         c, d = paired(plan, noise, loader, ours, theirs, fetch)
         paced = paced_block(loader, "paced", rate, size, plan.seconds)
-        warm_up(plan, loader, paced, ours, theirs)
+        warm_up(paced, ours, theirs)
         e, f = paired(plan, noise, loader, ours, theirs, paced)
     return Table(
         "same", "Resolution: Tidelog against itself", "page-cache", plan.command,
