@@ -47,9 +47,9 @@ compat: build ## real Kafka clients against ./bin/tidelog; ARGS goes to pytest, 
 	@scripts/ensure-deps.sh compat
 	@compat-tests/run-all.sh $(ARGS)
 
-bench: build ## throughput and broker CPU seconds with Kafka's own ProducerPerformance
-	@scripts/ensure-deps.sh compat
-	@compat-tests/run-all.sh bench/bench_produce.py -s -o python_functions='bench_*' $(ARGS)
+bench: build ## Tidelog beside Apache Kafka on this machine, 20 minutes; ARGS="--case produce-cpu --pairs 2" for a part
+	@scripts/ensure-deps.sh bench
+	@benches/compare/run.py $(ARGS)
 
 fmt: ## format the Rust sources
 	@cargo fmt

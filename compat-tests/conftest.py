@@ -26,34 +26,13 @@ from pathlib import Path
 import pytest
 
 import flights
+from packages import HOME, free_port, kafka_jars, kept
 
 HERE = Path(__file__).resolve().parent
-HOME = Path(os.environ.get("TIDELOG_COMPAT_HOME", Path.home() / ".cache" / "tidelog-compat"))
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 # Another broker is under test, or may be: what is asked of Tidelog alone is skipped.
 NOT_OURS = any(name in os.environ for name in ("COMPAT_BROKER", "KAFKA_BOOTSTRAP"))
-
-# Below the range from which the kernel picks ports for outgoing connections, so that no client's own socket can
-# sit on the broker's port while it restarts.
-PORTS = itertools.count(21000 + os.getpid() % 4000)
-
-
-def free_port() -> int:
-    for port in PORTS:
-        if port >= 32000:
-            raise RuntimeError("no free port below 32000")
-        with socket.socket() as probe, socket.socket() as next_probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                # Apache Kafka's controller takes the next one.
-                next_probe.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-        next(PORTS)
-        return port
-    raise AssertionError("unreachable")
-
 
 def run(command: list, *, timeout: float = 180, stdin: Path | None = None, stdout: Path | None = None, cwd=None, env=None) -> str:
     """Runs a client program to its end and returns what it printed; fails the test with its output if it failed."""
@@ -235,35 +214,10 @@ def assert_read_back(data: flights.DataSet, actual: Path, *, timestamps: tuple[i
     assert not differences, "\n".join(differences)
 
 
-def _packages(name: str, sources: list[Path], install) -> Path:
-    """A folder under HOME with what `install(folder)` put there, made once per content of `sources`."""
-    import fcntl
-    import hashlib
-
-    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    folder = HOME / f"{name}-{digest}"
-    HOME.mkdir(parents=True, exist_ok=True)
-    with open(HOME / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / ".complete").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            install(folder)
-            (folder / ".complete").touch()
-    return folder
-
-
 @pytest.fixture(scope="session")
 def kafka_libs() -> Path:
     """The jars of Apache Kafka's clients and tools."""
-    pom = HERE / "java" / "pom.xml"
-
-    def install(folder: Path) -> None:
-        shutil.copy(pom, folder)
-        run(["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder / 'libs'}"], cwd=folder, timeout=900)
-        shutil.copy(HERE / "java" / "log4j2.xml", folder)
-
-    return _packages("java", [pom, HERE / "java" / "log4j2.xml"], install)
+    return kafka_jars()
 
 
 @pytest.fixture(scope="session")
@@ -287,7 +241,7 @@ def kafkajs() -> Path:
             shutil.copy(source, folder)
         run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, timeout=600)
 
-    return _packages("kafkajs", sources, install)
+    return kept("kafkajs", sources, install)
 
 
 @pytest.fixture(scope="session")
@@ -298,7 +252,7 @@ def franz_go() -> Path:
     def install(folder: Path) -> None:
         run(["go", "build", "-o", folder / "flights", "."], cwd=HERE / "franz-go", timeout=900)
 
-    return _packages("franz-go", sources, install) / "flights"
+    return kept("franz-go", sources, install) / "flights"
 
 
 @pytest.fixture(scope="session")
@@ -314,7 +268,7 @@ def krafka() -> Path:
         run(["cargo", "build", "--release", "--locked", "--manifest-path", manifest], timeout=1800, env=environment)
         shutil.copy(target / "release" / "flights", folder)
 
-    return _packages("krafka", sources, install) / "flights"
+    return kept("krafka", sources, install) / "flights"
 
 
 @pytest.fixture(scope="session")

@@ -37,12 +37,7 @@ fn write(folder: &Path, seeds: impl Iterator<Item = (String, Vec<u8>)>) -> std::
 
 /// Every API in every version: with everything set, with nothing set, and as a client of today sends it.
 fn requests() -> impl Iterator<Item = (String, Vec<u8>)> {
-    let plain = Sample {
-        outer: 1,
-        inner: 1,
-        unknown_tag: false,
-        ..Sample::FULL
-    };
+    let plain = Sample { outer: 1, inner: 1, unknown_tag: false, ..Sample::FULL };
     let samples = [("full", Sample::FULL), ("bare", Sample::BARE), ("plain", plain)];
     APIS.iter().flat_map(move |api| {
         let versions = api.valid.0..=api.valid.1;
@@ -69,9 +64,7 @@ fn header(api: &ApiLayout, version: i16) -> Vec<u8> {
 }
 
 fn records(codec: Compression, base_offset: i64) -> BatchBuilder {
-    let mut batch = BatchBuilder::new()
-        .base_offset(base_offset)
-        .compression(codec, None);
+    let mut batch = BatchBuilder::new().base_offset(base_offset).compression(codec, None);
     for number in 0..4i64 {
         let value = format!("value {number} ").repeat(6);
         let headers: &[(&[u8], Option<&[u8]>)] = &[(b"h", Some(b"1")), (b"null", None)];
@@ -82,40 +75,19 @@ fn records(codec: Compression, base_offset: i64) -> BatchBuilder {
 
 /// One batch for each codec and for each thing a batch can be.
 fn batches() -> Vec<(String, Vec<u8>)> {
-    let mut named: Vec<(String, BatchBuilder)> = Compression::ALL
-        .iter()
-        .map(|codec| (codec.name().to_owned(), records(*codec, 0)))
-        .collect();
+    let mut named: Vec<(String, BatchBuilder)> =
+        Compression::ALL.iter().map(|codec| (codec.name().to_owned(), records(*codec, 0))).collect();
     let plain = || records(Compression::None, 0);
     named.extend([
         ("idempotent".into(), plain().producer(9, 1, i32::MAX)),
-        (
-            "transactional".into(),
-            plain().producer(9, 1, 5).transactional(true),
-        ),
-        (
-            "control".into(),
-            plain().producer(9, 1, -1).transactional(true).control(true),
-        ),
+        ("transactional".into(), plain().producer(9, 1, 5).transactional(true)),
+        ("control".into(), plain().producer(9, 1, -1).transactional(true).control(true)),
         ("append-time".into(), plain().log_append_time(NOW_MS)),
-        (
-            "nulls".into(),
-            BatchBuilder::new()
-                .record(NOW_MS, None, None)
-                .record(-1, None, Some(b"")),
-        ),
+        ("nulls".into(), BatchBuilder::new().record(NOW_MS, None, None).record(-1, None, Some(b""))),
         ("no-records".into(), BatchBuilder::new().last_offset_delta(3)),
-        (
-            "gaps".into(),
-            BatchBuilder::new()
-                .record_at(2, NOW_MS, Some(b"k"), None, &[])
-                .last_offset_delta(9),
-        ),
+        ("gaps".into(), BatchBuilder::new().record_at(2, NOW_MS, Some(b"k"), None, &[]).last_offset_delta(9)),
     ]);
-    named
-        .into_iter()
-        .map(|(name, batch)| (name, built(batch)))
-        .collect()
+    named.into_iter().map(|(name, batch)| (name, built(batch))).collect()
 }
 
 fn built(batch: BatchBuilder) -> Vec<u8> {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes sure that what a target needs from the system is there.
 #   ensure-deps.sh build    a C++ compiler and libclang, for RocksDB
-#   ensure-deps.sh compat   the above, and the toolchains of the clients under compat-tests/
+#   ensure-deps.sh bench    the above, and what Apache Kafka and its Java client need
+#   ensure-deps.sh compat   the above, and the toolchains of the other clients under compat-tests/
 # As root, missing packages are installed with apt-get. Otherwise the command to type is printed and this fails.
 # Prints nothing when nothing is missing.
 set -euo pipefail
@@ -21,12 +22,15 @@ jdk_present() { java -version && javac -version; }
 
 case ${1:-build} in
   build) ;;
-  compat)
-    need kcat command -v kcat
+  bench | compat)
     need python3 command -v python3
-    need python3-venv venv_present
     need default-jdk-headless jdk_present
     need maven command -v mvn
+    ;;&
+  bench) ;;
+  compat)
+    need kcat command -v kcat
+    need python3-venv venv_present
     need nodejs command -v node
     need npm command -v npm
     need golang command -v go
@@ -37,7 +41,7 @@ case ${1:-build} in
     fi
     ;;
   *)
-    sed -n '2,6p' "$0" >&2
+    sed -n '2,7p' "$0" >&2
     exit 2
     ;;
 esac

@@ -1,26 +1,19 @@
 //! What the frame guard passes, the decoder can hold: memory is counted with an allocator of this test's own.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use bytes::Bytes;
 use proptest::prelude::*;
 use tidelog::protocol::guard::{GuardError, MAX_ELEMENTS_PER_FRAME, MAX_UNKNOWN_TAGS_PER_FRAME, check_body};
 use tidelog::protocol::layout::{APIS, ApiLayout, Field, FieldType};
 
-#[allow(
-    dead_code,
-    reason = "shared with the unit tests of the guard, which use all of it"
-)]
+mod counting;
+#[allow(dead_code, reason = "shared with the unit tests of the guard, which use all of it")]
 #[path = "../src/protocol/layout/oracle.rs"]
 mod oracle;
-#[allow(
-    dead_code,
-    reason = "shared with the unit tests of the guard, which use all of it"
-)]
+#[allow(dead_code, reason = "shared with the unit tests of the guard, which use all of it")]
 #[path = "../src/protocol/layout/sample.rs"]
 mod sample;
 
+use counting::{Counting, Counts, measured};
 use sample::Sample;
 
 /// The largest single allocation a decoded frame may cause, as a multiple of the frame: 40 was measured, for topics of
@@ -31,69 +24,12 @@ const LARGEST_BASE: usize = 4096;
 /// What a frame at a cap may take in all once decoded: 25 MB was measured; the rest is room for wider structs in a newer crate.
 const MOST_LIVE_BYTES: usize = 64 << 20;
 
-/// Counts per thread, so that tests running beside do not disturb each other.
-struct Counting;
-
-#[derive(Clone, Copy, Default)]
-struct Counts {
-    largest: usize,
-    live: isize,
-    most_live: isize,
-    calls: usize,
-}
-
-thread_local! {
-    static COUNTS: Cell<Counts> = const { Cell::new(Counts { largest: 0, live: 0, most_live: 0, calls: 0 }) };
-}
-
-fn count(size: usize, freed: usize) {
-    // At thread exit the counts may be gone; nothing is measured then.
-    let _ = COUNTS.try_with(|counts| {
-        let mut now = counts.get();
-        now.live += size as isize - freed as isize;
-        now.most_live = now.most_live.max(now.live);
-        now.largest = now.largest.max(size);
-        now.calls += usize::from(size > 0);
-        counts.set(now);
-    });
-}
-
-// SAFETY: every call is passed on unchanged to the system allocator; counting neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size(), 0);
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(0, layout.size());
-        // SAFETY: the pointer came from `alloc` above, hence from the system allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size, layout.size());
-        // SAFETY: as for `dealloc`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn measured<T>(work: impl FnOnce() -> T) -> (T, Counts) {
-    COUNTS.with(|counts| counts.set(Counts::default()));
-    let result = work();
-    (result, COUNTS.with(Cell::get))
-}
-
 /// Elements that take the fewest bytes on the wire. Nothing is null: a null array holds no elements.
 fn smallest() -> Sample {
-    Sample {
-        nulls: false,
-        ..Sample::BARE
-    }
+    Sample { nulls: false, ..Sample::BARE }
 }
 
 fn crate_versions() -> impl Iterator<Item = (&'static ApiLayout, i16)> {
@@ -123,28 +59,12 @@ fn bounded(key: i16, version: i16, body: Vec<u8>) -> Option<Counts> {
 #[test]
 fn the_smallest_elements_expand_within_the_bound() {
     for (api, version) in crate_versions() {
-        let flat = Sample {
-            outer: 300,
-            ..smallest()
-        };
-        let nested = Sample {
-            outer: 10,
-            inner: 10,
-            ..smallest()
-        };
-        let tagged = Sample {
-            outer: 100,
-            unknown_tag: true,
-            known_tags: true,
-            ..smallest()
-        };
+        let flat = Sample { outer: 300, ..smallest() };
+        let nested = Sample { outer: 10, inner: 10, ..smallest() };
+        let tagged = Sample { outer: 100, unknown_tag: true, known_tags: true, ..smallest() };
         for sample in [flat, nested, tagged] {
             let body = sample::encode(api, version, sample);
-            assert!(
-                bounded(api.key, version, body).is_some(),
-                "{} v{version} {sample:?}",
-                api.name
-            );
+            assert!(bounded(api.key, version, body).is_some(), "{} v{version} {sample:?}", api.name);
         }
     }
 }
@@ -159,23 +79,9 @@ fn no_frame_within_the_caps_exceeds_tens_of_megabytes() {
         let elements = api.fields.iter().filter(is_array).count() * ELEMENTS;
         // Memory grows in step with the elements, so a small request tells what one at the cap would take.
         for (unknown_tag, per_element) in [(false, per_element), (true, per_tag)] {
-            let body = sample::encode(
-                api,
-                version,
-                Sample {
-                    outer: ELEMENTS,
-                    unknown_tag,
-                    ..smallest()
-                },
-            );
-            let live = bounded(api.key, version, body)
-                .expect("a valid request passes")
-                .most_live as usize;
-            assert!(
-                live <= elements * per_element + LARGEST_BASE,
-                "{} v{version}: {live} bytes",
-                api.name
-            );
+            let body = sample::encode(api, version, Sample { outer: ELEMENTS, unknown_tag, ..smallest() });
+            let live = bounded(api.key, version, body).expect("a valid request passes").most_live as usize;
+            assert!(live <= elements * per_element + LARGEST_BASE, "{} v{version}: {live} bytes", api.name);
         }
     }
 }
@@ -183,17 +89,11 @@ fn no_frame_within_the_caps_exceeds_tens_of_megabytes() {
 #[test]
 fn a_frame_at_the_cap_is_decoded_and_one_above_is_not() {
     // CreateAcls has the elements that grow most.
-    let (api, version) = crate_versions()
-        .filter(|(api, _)| api.key == 30)
-        .last()
-        .expect("the crate has CreateAcls");
+    let (api, version) =
+        crate_versions().filter(|(api, _)| api.key == 30).last().expect("the crate has CreateAcls");
     let body = |outer| sample::encode(api, version, Sample { outer, ..smallest() });
     let counts = bounded(api.key, version, body(MAX_ELEMENTS_PER_FRAME)).expect("a frame at the cap passes");
-    assert!(
-        counts.most_live <= MOST_LIVE_BYTES as isize,
-        "{} bytes",
-        counts.most_live
-    );
+    assert!(counts.most_live <= MOST_LIVE_BYTES as isize, "{} bytes", counts.most_live);
     assert!(bounded(api.key, version, body(MAX_ELEMENTS_PER_FRAME + 1)).is_none());
 }
 

@@ -22,17 +22,11 @@ impl Context {
     /// a free port, so the one that the client found is meant.
     pub fn advertised(&self) -> (String, i32) {
         let config = &self.services.config;
-        let advertised = config
-            .advertised
-            .iter()
-            .find(|listener| *listener.name == *self.peer.listener);
+        let advertised = config.advertised.iter().find(|listener| *listener.name == *self.peer.listener);
         match advertised.and_then(|listener| listener.host.clone().map(|host| (host, listener.port))) {
             Some((host, 0)) => (host, i32::from(self.peer.local.port())),
             Some((host, port)) => (host, i32::from(port)),
-            None => (
-                self.peer.local.ip().to_string(),
-                i32::from(self.peer.local.port()),
-            ),
+            None => (self.peer.local.ip().to_string(), i32::from(self.peer.local.port())),
         }
     }
 }

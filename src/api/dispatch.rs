@@ -58,16 +58,9 @@ impl Dispatcher {
         self.services.metrics.observe_request(position);
         if !(entry.min..=entry.max).contains(&version) {
             if key == catalog::API_VERSIONS {
-                return Ok(Outcome::Now(encoded(
-                    correlation_id,
-                    0,
-                    &cluster::api_versions::unsupported(),
-                )));
+                return Ok(Outcome::Now(encoded(correlation_id, 0, &cluster::api_versions::unsupported())));
             }
-            return Err(Refusal::UnsupportedVersion {
-                name: entry.name,
-                version,
-            });
+            return Err(Refusal::UnsupportedVersion { name: entry.name, version });
         }
         let body = frame.slice(header.body_start..);
         match guard::check_body(key, version, &body) {
@@ -77,11 +70,7 @@ impl Dispatcher {
             Err(error) => return Err(error.into()),
         }
         let call = Call {
-            context: Context {
-                services: self.services.clone(),
-                version,
-                peer: peer.clone(),
-            },
+            context: Context { services: self.services.clone(), version, peer: peer.clone() },
             correlation_id,
             body,
         };
@@ -139,11 +128,7 @@ impl Call {
     ) -> Result<Outcome, Refusal> {
         let request = decode(self.body, self.context.version)?;
         let response = handle(&self.context, request);
-        Ok(Outcome::Now(encoded(
-            self.correlation_id,
-            self.context.version,
-            &response,
-        )))
+        Ok(Outcome::Now(encoded(self.correlation_id, self.context.version, &response)))
     }
 
     fn alone<Q, R, F>(self, handle: impl FnOnce(Context, Q) -> F) -> Result<Outcome, Refusal>
@@ -155,9 +140,7 @@ impl Call {
         let request = decode(self.body, self.context.version)?;
         let (correlation_id, version) = (self.correlation_id, self.context.version);
         let response = handle(self.context, request);
-        Ok(Outcome::Alone(Box::pin(async move {
-            encoded(correlation_id, version, &response.await)
-        })))
+        Ok(Outcome::Alone(Box::pin(async move { encoded(correlation_id, version, &response.await) })))
     }
 
     fn produce(self) -> Result<Outcome, Refusal> {

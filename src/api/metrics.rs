@@ -22,15 +22,10 @@ impl ApiMetrics {
     /// # Errors
     /// When a metric of the same name is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<ApiMetrics> {
-        let requests = IntCounterVec::new(
-            Opts::new("tidelog_requests_total", "Requests begun, by API."),
-            &["api"],
-        )?;
+        let requests =
+            IntCounterVec::new(Opts::new("tidelog_requests_total", "Requests begun, by API."), &["api"])?;
         let refused = IntCounterVec::new(
-            Opts::new(
-                "tidelog_requests_refused_total",
-                "Requests that could not be understood, by reason.",
-            ),
+            Opts::new("tidelog_requests_refused_total", "Requests that could not be understood, by reason."),
             &["reason"],
         )?;
         registry.register(Box::new(requests.clone()))?;
@@ -41,10 +36,7 @@ impl ApiMetrics {
             Ok::<_, prometheus::Error>(counter)
         };
         Ok(ApiMetrics {
-            requests: catalog::SERVED
-                .iter()
-                .map(|entry| requests.with_label_values(&[entry.name]))
-                .collect(),
+            requests: catalog::SERVED.iter().map(|entry| requests.with_label_values(&[entry.name])).collect(),
             refused,
             produced_batches: counter("tidelog_produced_batches_total", "Batches appended.")?,
             produced_bytes: counter("tidelog_produced_bytes_total", "Bytes of the batches appended.")?,
@@ -52,10 +44,7 @@ impl ApiMetrics {
                 "tidelog_refused_batches_total",
                 "Batches that were answered with an error.",
             )?,
-            fetched_bytes: counter(
-                "tidelog_fetched_bytes_total",
-                "Bytes of records in fetch answers.",
-            )?,
+            fetched_bytes: counter("tidelog_fetched_bytes_total", "Bytes of records in fetch answers.")?,
         })
     }
 

@@ -33,9 +33,7 @@ pub struct Services {
 impl Services {
     /// Wall clock, milliseconds since the epoch.
     pub fn now_ms(&self) -> i64 {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_millis() as i64)
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
     }
 
     /// The newest image of the cluster.
@@ -66,18 +64,8 @@ impl Services {
     /// # Errors
     /// [`OpenError`].
     pub fn open_partition(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, OpenError> {
-        let id = PartitionId {
-            topic: topic.name.clone(),
-            topic_id: topic.id,
-            index,
-        };
-        self.partitions.get(
-            &Wanted {
-                id,
-                config: self.topic_config(topic),
-            },
-            self.now_ms(),
-        )
+        let id = PartitionId { topic: topic.name.clone(), topic_id: topic.id, index };
+        self.partitions.get(&Wanted { id, config: self.topic_config(topic) }, self.now_ms())
     }
 
     /// Writes the checkpoint files. Blocks.

@@ -64,30 +64,19 @@ impl DataDir {
         let [path] = log_dirs else {
             return Err(DataDirError::Several(log_dirs.len()));
         };
-        let at = |source| DataDirError::Io {
-            path: path.clone(),
-            source,
-        };
+        let at = |source| DataDirError::Io { path: path.clone(), source };
         let is_new = !path.join(".lock").exists();
         fs::create_dir_all(path).map_err(at)?;
         let path = path.canonicalize().map_err(at)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join(".lock"))
-            .map_err(at)?;
+        let lock =
+            File::options().create(true).truncate(false).write(true).open(path.join(".lock")).map_err(at)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| DataDirError::InUse(path.clone()))?;
         let clean = checkpoint::take_clean_shutdown(&path)? || is_new;
         if !clean {
             info!("the last stop was not orderly: the ends of the logs are verified");
         }
-        Ok(DataDir {
-            path,
-            clean,
-            _lock: lock,
-        })
+        Ok(DataDir { path, clean, _lock: lock })
     }
 
     /// The directory, absolute.
@@ -142,7 +131,5 @@ pub fn is_known(image: &MetadataImage, name: &str) -> bool {
     let Ok(index) = index.parse::<i32>() else {
         return false;
     };
-    image
-        .topic(topic)
-        .is_some_and(|topic| (0..topic.partitions).contains(&index))
+    image.topic(topic).is_some_and(|topic| (0..topic.partitions).contains(&index))
 }

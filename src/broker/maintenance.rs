@@ -40,10 +40,8 @@ pub async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
     let config = services.config.clone();
     let now = Instant::now();
     let mut retention = Every::new(now, Duration::from_millis(config.log_retention_check_interval_ms));
-    let mut checkpoint = Every::new(
-        now,
-        Duration::from_millis(config.log_flush_offset_checkpoint_interval_ms),
-    );
+    let mut checkpoint =
+        Every::new(now, Duration::from_millis(config.log_flush_offset_checkpoint_interval_ms));
     let mut expiry = Every::new(now, EXPIRE_EVERY);
     let mut image_version = services.image().version;
     let mut doomed: Vec<Doomed> = Vec::new();
@@ -88,10 +86,7 @@ struct Every {
 
 impl Every {
     fn new(now: Instant, interval: Duration) -> Every {
-        Every {
-            at: now + interval,
-            interval,
-        }
+        Every { at: now + interval, interval }
     }
 
     fn is_due(&mut self, now: Instant) -> bool {
@@ -118,9 +113,7 @@ fn pass(services: &Services, due: Due) -> Vec<Doomed> {
     let mut doomed = Vec::new();
     if due.reconfigure {
         for topic in services.image().topics() {
-            services
-                .partitions
-                .reconfigure(topic.id, topic.partitions, &services.topic_config(topic));
+            services.partitions.reconfigure(topic.id, topic.partitions, &services.topic_config(topic));
         }
     }
     let open = services.partitions.all_open();
@@ -135,16 +128,12 @@ fn pass(services: &Services, due: Due) -> Vec<Doomed> {
             let files = partition.apply_retention(now_ms);
             if !files.is_empty() {
                 let delay = Duration::from_millis(partition.config().file_delete_delay_ms);
-                doomed.push(Doomed {
-                    at: Instant::now() + delay,
-                    files,
-                });
+                doomed.push(Doomed { at: Instant::now() + delay, files });
             }
         }
     }
     if due.checkpoint || appended_bytes >= CHECKPOINT_EVERY_BYTES {
-        open.iter()
-            .for_each(|partition| partition.advance_recovery_point());
+        open.iter().for_each(|partition| partition.advance_recovery_point());
         if let Err(error) = services.write_checkpoints() {
             warn!(%error, "the checkpoints could not be written: a restart verifies more than it needs to");
         }
@@ -155,19 +144,14 @@ fn pass(services: &Services, due: Due) -> Vec<Doomed> {
 /// Opens, and so verifies, every log after an unclean stop, on `num.recovery.threads.per.data.dir` threads.
 fn verify_all(services: &Services, stopping: &watch::Receiver<bool>) {
     let image = services.image();
-    let all: Vec<_> = image
-        .topics()
-        .flat_map(|topic| (0..topic.partitions).map(move |index| (topic, index)))
-        .collect();
+    let all: Vec<_> =
+        image.topics().flat_map(|topic| (0..topic.partitions).map(move |index| (topic, index))).collect();
     let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let work = || {
         while !*stopping.borrow()
             && let Some((topic, index)) = all.get(next.fetch_add(1, Ordering::Relaxed))
         {
-            failed.fetch_add(
-                usize::from(services.open_partition(topic, *index).is_err()),
-                Ordering::Relaxed,
-            );
+            failed.fetch_add(usize::from(services.open_partition(topic, *index).is_err()), Ordering::Relaxed);
         }
     };
     std::thread::scope(|scope| {
@@ -177,10 +161,6 @@ fn verify_all(services: &Services, stopping: &watch::Receiver<bool>) {
         work();
     });
     if !*stopping.borrow() {
-        info!(
-            partitions = all.len(),
-            failed = failed.into_inner(),
-            "all logs are verified"
-        );
+        info!(partitions = all.len(), failed = failed.into_inner(), "all logs are verified");
     }
 }

@@ -35,6 +35,7 @@ use crate::storage::StateStore;
 use crate::storage::rocks::RocksState;
 use crate::storage::rocks::blocking::Blocking;
 use crate::storage::segment::FileCache;
+use crate::storage::segment::space::Disk;
 use crate::telemetry::http::{self, Exposed};
 
 use data_dir::DataDir;
@@ -80,15 +81,14 @@ impl Broker {
             data_dir.path(),
             FileCache::new(OPEN_FILES_MAX),
             flusher.queue(),
+            Arc::new(Disk::new(data_dir.path(), config.disk_reserve_bytes)?),
             data_dir.was_clean(),
             checkpoints.read()?,
         ));
         let blocking = Blocking::new(state.clone(), Blocking::DEFAULT_CALLS_MAX);
         let logs = Box::new(TopicLogs::new(registry.clone(), config.clone()));
         let options = ControllerOptions {
-            limit: PartitionLimit {
-                per_broker: u32::try_from(config.max_partitions).unwrap_or(u32::MAX),
-            },
+            limit: PartitionLimit { per_broker: u32::try_from(config.max_partitions).unwrap_or(u32::MAX) },
             new_topic_id: Arc::new(cluster_id::random_uuid),
         };
         let controller = Arc::new(Controller::open(state.clone(), identity, logs, options).await?);
@@ -103,10 +103,7 @@ impl Broker {
             controller,
             config,
         });
-        let exposed = Arc::new(Exposed {
-            registry: metrics,
-            ready: AtomicBool::new(false),
-        });
+        let exposed = Arc::new(Exposed { registry: metrics, ready: AtomicBool::new(false) });
         let mut broker = Broker {
             services,
             exposed,
@@ -119,9 +116,7 @@ impl Broker {
             addresses: Vec::new(),
         };
         broker.listen().await?;
-        broker
-            .background
-            .spawn(maintenance::run(broker.services.clone(), broker.stop.subscribe()));
+        broker.background.spawn(maintenance::run(broker.services.clone(), broker.stop.subscribe()));
         broker.exposed.ready.store(true, Ordering::Release);
         Ok(broker)
     }
@@ -134,9 +129,7 @@ impl Broker {
                 frame_max_bytes: config.socket_request_max_bytes,
                 pipeline_max: PIPELINE_MAX,
                 connection_max_bytes: config.max_inflight_bytes_per_connection,
-                idle: config
-                    .connections_max_idle_ms
-                    .map_or(NEVER, Duration::from_millis),
+                idle: config.connections_max_idle_ms.map_or(NEVER, Duration::from_millis),
                 connections_max: config.max_connections,
                 connections_per_ip_max: config.max_connections_per_ip,
             }),
@@ -153,20 +146,13 @@ impl Broker {
             info!(listener = wanted.name, address = %bound, "serving Kafka clients");
             self.addresses.push((wanted.name.clone(), bound));
             let name: Arc<str> = wanted.name.as_str().into();
-            self.listeners.spawn(listener::run(
-                socket,
-                name,
-                shared.clone(),
-                self.stop.subscribe(),
-                DRAIN,
-            ));
+            self.listeners.spawn(listener::run(socket, name, shared.clone(), self.stop.subscribe(), DRAIN));
         }
         if let Some(wanted) = &config.metrics_listener {
             match TcpListener::bind((wanted.host.as_str(), wanted.port)).await {
                 Ok(socket) => {
                     info!(address = %socket.local_addr()?, "serving /metrics, /livez and /readyz");
-                    self.background
-                        .spawn(http::run(socket, self.exposed.clone(), self.stop.subscribe()));
+                    self.background.spawn(http::run(socket, self.exposed.clone(), self.stop.subscribe()));
                 }
                 // Two brokers on one machine are ordinary in development; data matters more than this port.
                 Err(error) => {
@@ -194,13 +180,10 @@ impl Broker {
             // After an unclean start every log must have been opened, and so verified, before the next start may trust it.
             let open = self.services.partitions.all_open().len() as u64;
             let verified = self.data_dir.was_clean() || open >= self.services.image().partition_count();
-            let closed = self
-                .services
-                .write_checkpoints()
-                .and_then(|()| match orderly && verified {
-                    true => self.data_dir.mark_clean().map(|()| true),
-                    false => Ok(false),
-                });
+            let closed = self.services.write_checkpoints().and_then(|()| match orderly && verified {
+                true => self.data_dir.mark_clean().map(|()| true),
+                false => Ok(false),
+            });
             match closed {
                 Ok(true) => {}
                 Ok(false) => warn!("no mark of an orderly stop is left: the next start verifies the logs"),
@@ -221,11 +204,7 @@ async fn bind(address: (&str, u16), config: &BrokerConfig) -> std::io::Result<Tc
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
     for resolved in tokio::net::lookup_host(address).await? {
         let listening = || {
-            let socket = if resolved.is_ipv4() {
-                TcpSocket::new_v4()?
-            } else {
-                TcpSocket::new_v6()?
-            };
+            let socket = if resolved.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             socket.set_reuseaddr(true)?;
             let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
             if let Some(bytes) = config.socket_send_buffer_bytes {

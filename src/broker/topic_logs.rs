@@ -24,17 +24,9 @@ impl TopicLogs {
 
 impl Logs for TopicLogs {
     fn prepare(&self, topic: &Topic, partitions: Range<i32>) -> Result<(), String> {
-        let now_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_millis() as i64);
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
         self.partitions
-            .create(
-                &topic.name,
-                topic.id,
-                partitions,
-                &resolve(&self.config, topic),
-                now_ms,
-            )
+            .create(&topic.name, topic.id, partitions, &resolve(&self.config, topic), now_ms)
             .map_err(|error| error.to_string())
     }
 

@@ -44,17 +44,12 @@ impl Serve {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let Loaded { config, inert_named } = BrokerConfig::load(&Sources {
-            properties,
-            environment,
-            overrides: self.overrides,
-        })?;
+        let Loaded { config, inert_named } =
+            BrokerConfig::load(&Sources { properties, environment, overrides: self.overrides })?;
         for line in inert_named {
             warn!("{line}");
         }
-        let workers = std::thread::available_parallelism()
-            .map_or(2, usize::from)
-            .clamp(2, WORKERS_MAX);
+        let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, WORKERS_MAX);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers)
             .thread_stack_size(STACK_BYTES)

@@ -20,8 +20,6 @@ pub fn commit(config: &TopicConfig, unflushed_messages: i64) -> Commit {
     if config.flush_messages <= 1 {
         Commit::WhenDurable
     } else {
-        Commit::AtOnce {
-            flush_now: unflushed_messages >= config.flush_messages,
-        }
+        Commit::AtOnce { flush_now: unflushed_messages >= config.flush_messages }
     }
 }

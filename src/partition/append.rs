@@ -34,6 +34,9 @@ impl Partition {
         if header.is_transactional() {
             return Err(AppendError::Transactional);
         }
+        if !self.disk.admits(batch.bytes.len()) {
+            return Err(AppendError::DiskFull);
+        }
         let config = self.config.load();
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
@@ -43,30 +46,19 @@ impl Partition {
         if let Some(reason) = &inner.failed {
             return Err(AppendError::Storage(reason.clone()));
         }
-        let log_append_time_ms = if header.is_log_append_time() {
-            header.max_timestamp
-        } else {
-            -1
-        };
+        let log_append_time_ms = if header.is_log_append_time() { header.max_timestamp } else { -1 };
         if let Verdict::Duplicate(earlier) = inner.producers.check(&header)? {
             return Ok(Appended {
                 base_offset: earlier.first_offset(),
                 end_offset: earlier.last_offset + 1,
-                log_append_time_ms: if log_append_time_ms >= 0 {
-                    earlier.timestamp
-                } else {
-                    -1
-                },
+                log_append_time_ms: if log_append_time_ms >= 0 { earlier.timestamp } else { -1 },
                 log_start_offset: inner.log.start_offset(),
             });
         }
         header.base_offset = inner.log.end_offset();
         header.partition_leader_epoch = inner.leader_epoch;
         let prefix = patch_prefix(&header, header.base_offset, header.partition_leader_epoch);
-        let appended = match inner
-            .log
-            .append(prefix, &batch.bytes[prefix.len()..], &header, now_ms)
-        {
+        let appended = match inner.log.append(prefix, &batch.bytes[prefix.len()..], &header, now_ms) {
             Ok(appended) => appended,
             Err(error) => return Err(self.append_failed(inner, error)),
         };
@@ -93,12 +85,7 @@ impl Partition {
         if matches!(commit, Commit::AtOnce { .. }) {
             self.advance_high_watermark(end_offset);
         }
-        Ok(Appended {
-            base_offset: header.base_offset,
-            end_offset,
-            log_append_time_ms,
-            log_start_offset,
-        })
+        Ok(Appended { base_offset: header.base_offset, end_offset, log_append_time_ms, log_start_offset })
     }
 
     fn append_failed(&self, inner: &mut super::handle::Inner, error: StorageError) -> AppendError {

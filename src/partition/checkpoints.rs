@@ -41,10 +41,7 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Over the files in `data_dir`.
     pub fn new(data_dir: &Path) -> Checkpoints {
-        Checkpoints {
-            data_dir: data_dir.to_path_buf(),
-            written: Mutex::new(None),
-        }
+        Checkpoints { data_dir: data_dir.to_path_buf(), written: Mutex::new(None) }
     }
 
     /// What the files hold, by topic and partition.
@@ -77,12 +74,7 @@ impl Checkpoints {
         let open: HashMap<(Uuid, i32), Checkpointed> = registry
             .all_open()
             .iter()
-            .map(|partition| {
-                (
-                    (partition.id().topic_id, partition.id().index),
-                    partition.checkpointed(),
-                )
-            })
+            .map(|partition| ((partition.id().topic_id, partition.id().index), partition.checkpointed()))
             .collect();
         let (mut recovery_points, mut log_starts) = (Offsets::new(), Offsets::new());
         for topic in known {

@@ -12,18 +12,10 @@ pub enum AppendError {
     #[error(
         "out of order sequence number for producer {producer_id}: {found} (incoming), {expected} (expected)"
     )]
-    OutOfOrderSequence {
-        producer_id: i64,
-        found: i32,
-        expected: i32,
-    },
+    OutOfOrderSequence { producer_id: i64, found: i32, expected: i32 },
     /// A newer epoch of this producer is known.
     #[error("producer {producer_id} has epoch {current}, the batch has {found}")]
-    InvalidProducerEpoch {
-        producer_id: i64,
-        found: i16,
-        current: i16,
-    },
+    InvalidProducerEpoch { producer_id: i64, found: i16, current: i16 },
     /// Transactional batches are not served yet.
     #[error("transactional batches are not served")]
     Transactional,

@@ -55,20 +55,15 @@ impl Flusher {
             metrics,
         });
         let running = flusher.clone();
-        let thread = std::thread::Builder::new()
-            .name("flusher".into())
-            .spawn(move || {
-                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| running.run()));
-                if outcome.is_err() {
-                    // Nothing could be acknowledged any more, and nobody would notice. A new process recovers.
-                    error!("the flusher panicked: the process ends");
-                    std::process::abort();
-                }
-            })?;
-        Ok(FlusherThread {
-            flusher,
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("flusher".into()).spawn(move || {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| running.run()));
+            if outcome.is_err() {
+                // Nothing could be acknowledged any more, and nobody would notice. A new process recovers.
+                error!("the flusher panicked: the process ends");
+                std::process::abort();
+            }
+        })?;
+        Ok(FlusherThread { flusher, thread: Some(thread) })
     }
 
     /// Adds a partition to the dirty set. The caller makes sure that it is in the set at most once.
@@ -134,9 +129,7 @@ pub(super) fn sync(
     let result = match together {
         Some(Ok(())) => Ok(()),
         Some(Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
-        None => files
-            .iter()
-            .try_for_each(|(file, _)| file.sync().map_err(io::Error::other)),
+        None => files.iter().try_for_each(|(file, _)| file.sync().map_err(io::Error::other)),
     };
     for (file, ticket) in files {
         match &result {
@@ -202,10 +195,7 @@ impl Partition {
         inner.unflushed_messages = 0;
         inner.dirty_since_ms = None;
         let dirty = inner.log.unflushed();
-        Begun {
-            files: with_tickets(dirty),
-            end_offset: inner.log.end_offset(),
-        }
+        Begun { files: with_tickets(dirty), end_offset: inner.log.end_offset() }
     }
 
     /// Publishes what became durable, or takes the partition offline for writes: after a failed sync the kernel may

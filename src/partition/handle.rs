@@ -14,6 +14,7 @@ use super::flusher::Flusher;
 use super::producers::Producers;
 use crate::config::TopicConfig;
 use crate::storage::segment::Log;
+use crate::storage::segment::space::Disk;
 
 /// Which partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub struct Partition {
     pub(super) progress: watch::Sender<Progress>,
     pub(super) fetch_waiters: Mutex<Vec<Arc<Notify>>>,
     pub(super) flusher: Arc<Flusher>,
+    pub(super) disk: Arc<Disk>,
 }
 
 /// What the mutex guards.
@@ -78,44 +80,48 @@ pub(super) struct Inner {
     pub(super) closed: bool,
 }
 
+/// What a partition is made of when its log has been opened.
+pub(super) struct Opened {
+    pub(super) id: PartitionId,
+    pub(super) dir: PathBuf,
+    pub(super) config: Arc<TopicConfig>,
+    pub(super) log: Log,
+    pub(super) producers: Producers,
+    /// Offset of the newest producer snapshot.
+    pub(super) snapshot_offset: i64,
+    pub(super) leader_epoch: i32,
+    pub(super) flusher: Arc<Flusher>,
+    pub(super) disk: Arc<Disk>,
+}
+
 impl Partition {
-    pub(super) fn new(
-        id: PartitionId,
-        dir: PathBuf,
-        config: Arc<TopicConfig>,
-        log: Log,
-        producers: Producers,
-        leader_epoch: i32,
-        flusher: Arc<Flusher>,
-    ) -> Arc<Partition> {
-        let end = log.end_offset();
-        let recovery_point = log.flushed_offset();
+    pub(super) fn new(opened: Opened) -> Arc<Partition> {
+        let end = opened.log.end_offset();
+        let recovery_point = opened.log.flushed_offset();
         Arc::new(Partition {
-            id,
-            dir,
-            config: ArcSwap::from(config),
+            id: opened.id,
+            dir: opened.dir,
+            config: ArcSwap::from(opened.config),
             inner: Mutex::new(Inner {
-                log,
-                producers,
-                leader_epoch,
+                log: opened.log,
+                producers: opened.producers,
+                leader_epoch: opened.leader_epoch,
                 unflushed_messages: 0,
                 queued: false,
                 dirty_since_ms: None,
                 bytes_since_checkpoint: 0,
                 recovery_point,
                 bytes_since_snapshot: 0,
-                snapshot_offset: 0,
+                snapshot_offset: opened.snapshot_offset,
                 last_used_ms: 0,
                 failed: None,
                 closed: false,
             }),
             high_watermark: AtomicI64::new(end),
-            progress: watch::Sender::new(Progress {
-                high_watermark: end,
-                ended: false,
-            }),
+            progress: watch::Sender::new(Progress { high_watermark: end, ended: false }),
             fetch_waiters: Mutex::new(Vec::new()),
-            flusher,
+            flusher: opened.flusher,
+            disk: opened.disk,
         })
     }
 
@@ -165,8 +171,7 @@ impl Partition {
         if before >= to {
             return;
         }
-        self.progress
-            .send_modify(|progress| progress.high_watermark = progress.high_watermark.max(to));
+        self.progress.send_modify(|progress| progress.high_watermark = progress.high_watermark.max(to));
         self.wake_fetches();
     }
 
@@ -194,10 +199,7 @@ impl Partition {
     /// at the log, or a wake-up between look and registration is lost.
     pub fn watch_for_fetch(self: &Arc<Self>, notify: Arc<Notify>) -> FetchWatch {
         self.fetch_waiters.lock().push(notify.clone());
-        FetchWatch {
-            partition: self.clone(),
-            notify,
-        }
+        FetchWatch { partition: self.clone(), notify }
     }
 }
 
@@ -210,10 +212,7 @@ pub struct FetchWatch {
 impl Drop for FetchWatch {
     fn drop(&mut self) {
         let mut waiters = self.partition.fetch_waiters.lock();
-        if let Some(at) = waiters
-            .iter()
-            .position(|waiter| Arc::ptr_eq(waiter, &self.notify))
-        {
+        if let Some(at) = waiters.iter().position(|waiter| Arc::ptr_eq(waiter, &self.notify)) {
             waiters.swap_remove(at);
         }
         if waiters.is_empty() {

@@ -9,7 +9,7 @@ use super::checkpoints::Checkpointed;
 use super::error::OffsetError;
 use super::flusher::with_tickets;
 use super::handle::Partition;
-use crate::storage::segment::{FileHandle, SyncTicket, retain};
+use crate::storage::segment::{FileHandle, StorageErrorKind, SyncTicket, retain};
 
 /// Bytes appended to a partition between two producer snapshots: bounds what is replayed at the next open.
 const SNAPSHOT_EVERY_BYTES: u64 = 32 << 20;
@@ -87,10 +87,7 @@ impl Partition {
     /// What the checkpoint files are to hold.
     pub fn checkpointed(&self) -> Checkpointed {
         let inner = self.inner.lock();
-        Checkpointed {
-            recovery_point: inner.recovery_point,
-            log_start_offset: inner.log.start_offset(),
-        }
+        Checkpointed { recovery_point: inner.recovery_point, log_start_offset: inner.log.start_offset() }
     }
 
     /// Raises the log start to `offset`, or to the high watermark for -1 (DeleteRecords, KIP-107). Returns the new log
@@ -121,10 +118,7 @@ impl Partition {
             return Vec::new();
         }
         let (retention_ms, retention_bytes) = if config.cleanup_policy.delete {
-            (
-                config.retention_ms.unwrap_or(-1),
-                config.retention_bytes.map_or(-1, |bytes| bytes as i64),
-            )
+            (config.retention_ms.unwrap_or(-1), config.retention_bytes.map_or(-1, |bytes| bytes as i64))
         } else {
             (-1, -1)
         };
@@ -140,10 +134,14 @@ impl Partition {
                 high_watermark,
             );
             match count.checked_sub(1) {
-                // The active segment goes only after it was rolled, so that there is always one to append to.
+                // The active segment goes only after it was rolled, so that there is always one to append to. Where there is
+                // no room for another, the rest goes first and this one the next time.
                 Some(last) if count == segments.len() => {
-                    log.roll(now_ms)?;
-                    log.delete_segments_below(segments[last].next_offset)
+                    let upto = match log.roll(now_ms) {
+                        Err(error) if error.kind() == StorageErrorKind::Full => segments[last].base_offset,
+                        rolled => rolled.map(|()| segments[last].next_offset)?,
+                    };
+                    log.delete_segments_below(upto)
                 }
                 Some(last) => log.delete_segments_below(segments[last].next_offset),
                 None => Ok(Vec::new()),
@@ -172,9 +170,7 @@ impl Partition {
     pub fn tick(self: &Arc<Self>, now_ms: i64, idle_ms: i64) {
         let config = self.config();
         let mut inner = self.inner.lock();
-        let due = inner
-            .dirty_since_ms
-            .is_some_and(|since| now_ms - since >= config.flush_ms);
+        let due = inner.dirty_since_ms.is_some_and(|since| now_ms - since >= config.flush_ms);
         let enqueue = due && !std::mem::replace(&mut inner.queued, true);
         if inner.dirty_since_ms.is_none() && now_ms.saturating_sub(inner.last_used_ms) >= idle_ms {
             if let Err(error) = inner.log.release_idle() {

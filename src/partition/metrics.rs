@@ -3,9 +3,8 @@
 use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
 
 /// Upper bounds of the buckets, seconds: from a fast disk's sync to one that is in trouble.
-const SECONDS: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
-];
+const SECONDS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// Figures about group commits.
 #[derive(Clone)]

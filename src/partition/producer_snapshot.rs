@@ -39,11 +39,7 @@ pub fn encode(producers: &Producers) -> Vec<u8> {
         out.extend_from_slice(&last.map_or(-1, |batch| batch.last_sequence).to_be_bytes());
         out.extend_from_slice(&last.map_or(-1, |batch| batch.last_offset).to_be_bytes());
         out.extend_from_slice(&last.map_or(0, |batch| batch.offset_delta).to_be_bytes());
-        out.extend_from_slice(
-            &last
-                .map_or(entry.last_seen_ms, |batch| batch.timestamp)
-                .to_be_bytes(),
-        );
+        out.extend_from_slice(&last.map_or(entry.last_seen_ms, |batch| batch.timestamp).to_be_bytes());
         out.extend_from_slice(&(-1i32).to_be_bytes());
         out.extend_from_slice(&(-1i64).to_be_bytes());
     }
@@ -66,11 +62,7 @@ pub fn decode(bytes: &[u8], now_ms: i64) -> Result<Producers, SnapshotError> {
     }
     let count = i32::from_be_bytes([bytes[6], bytes[7], bytes[8], bytes[9]]);
     let entries = &bytes[PREFIX_LEN..];
-    if usize::try_from(count)
-        .ok()
-        .and_then(|count| count.checked_mul(ENTRY_LEN))
-        != Some(entries.len())
-    {
+    if usize::try_from(count).ok().and_then(|count| count.checked_mul(ENTRY_LEN)) != Some(entries.len()) {
         return Err(SnapshotError::Format);
     }
     let mut producers = Producers::default();
@@ -87,14 +79,7 @@ pub fn decode(bytes: &[u8], now_ms: i64) -> Result<Producers, SnapshotError> {
             });
         }
         let epoch = i16::from_be_bytes([entry[8], entry[9]]);
-        producers.restore(
-            i64_at(0),
-            ProducerEntry {
-                epoch,
-                batches,
-                last_seen_ms: now_ms,
-            },
-        );
+        producers.restore(i64_at(0), ProducerEntry { epoch, batches, last_seen_ms: now_ms });
     }
     Ok(producers)
 }
@@ -113,11 +98,7 @@ mod tests {
                 offset_delta: 2,
                 timestamp: 55,
             };
-            let entry = ProducerEntry {
-                epoch: *epoch,
-                batches: VecDeque::from([batch]),
-                last_seen_ms: 123,
-            };
+            let entry = ProducerEntry { epoch: *epoch, batches: VecDeque::from([batch]), last_seen_ms: 123 };
             producers.restore(*id, entry);
         }
         producers

@@ -91,11 +91,7 @@ impl Producers {
             expected,
         };
         if header.producer_epoch > entry.epoch {
-            return if header.base_sequence == 0 {
-                Ok(Verdict::Append)
-            } else {
-                Err(out_of_order(0))
-            };
+            return if header.base_sequence == 0 { Ok(Verdict::Append) } else { Err(out_of_order(0)) };
         }
         let repeated = entry.batches.iter().find(|batch| {
             batch.first_sequence() == header.base_sequence && batch.last_sequence == header.last_sequence()
@@ -121,14 +117,11 @@ impl Producers {
         if header.producer_id < 0 {
             return;
         }
-        let entry = self
-            .entries
-            .entry(header.producer_id)
-            .or_insert_with(|| ProducerEntry {
-                epoch: header.producer_epoch,
-                batches: VecDeque::with_capacity(BATCHES_RETAINED),
-                last_seen_ms: now_ms,
-            });
+        let entry = self.entries.entry(header.producer_id).or_insert_with(|| ProducerEntry {
+            epoch: header.producer_epoch,
+            batches: VecDeque::with_capacity(BATCHES_RETAINED),
+            last_seen_ms: now_ms,
+        });
         if entry.epoch != header.producer_epoch {
             entry.epoch = header.producer_epoch;
             entry.batches.clear();
@@ -150,8 +143,7 @@ impl Producers {
 
     /// Forgets producers not heard of for `expiration_ms` (`producer.id.expiration.ms`).
     pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
-        self.entries
-            .retain(|_, entry| now_ms - entry.last_seen_ms < expiration_ms);
+        self.entries.retain(|_, entry| now_ms - entry.last_seen_ms < expiration_ms);
         if self.entries.capacity() > 64 && self.entries.len() * 4 < self.entries.capacity() {
             self.entries.shrink_to_fit();
         }
@@ -231,11 +223,7 @@ mod tests {
         }
         assert!(matches!(
             producers.check(&batch(0, 6, 3, -1)),
-            Err(AppendError::OutOfOrderSequence {
-                expected: 24,
-                found: 6,
-                ..
-            })
+            Err(AppendError::OutOfOrderSequence { expected: 24, found: 6, .. })
         ));
     }
 
@@ -259,11 +247,7 @@ mod tests {
         producers.record(&batch(5, 0, 1, 5), 0);
         assert!(matches!(
             producers.check(&batch(4, 5, 1, -1)),
-            Err(AppendError::InvalidProducerEpoch {
-                current: 5,
-                found: 4,
-                ..
-            })
+            Err(AppendError::InvalidProducerEpoch { current: 5, found: 4, .. })
         ));
     }
 

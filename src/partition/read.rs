@@ -69,37 +69,22 @@ impl Partition {
             });
         }
         if request.offset < start || end < request.offset {
-            return Err(ReadError::OutOfRange {
-                offset: request.offset,
-                start,
-                end,
-            });
+            return Err(ReadError::OutOfRange { offset: request.offset, start, end });
         }
         let slice = if request.offset >= high_watermark {
             None
         } else {
-            let found = inner.log.read(
-                request.offset,
-                request.max_bytes,
-                high_watermark,
-                request.min_one_batch,
-            );
+            let found =
+                inner.log.read(request.offset, request.max_bytes, high_watermark, request.min_one_batch);
             Some(found.map_err(|error| match error {
-                LogReadError::OutOfRange { .. } => ReadError::OutOfRange {
-                    offset: request.offset,
-                    start,
-                    end,
-                },
+                LogReadError::OutOfRange { .. } => {
+                    ReadError::OutOfRange { offset: request.offset, start, end }
+                }
                 error => ReadError::Storage(error.to_string()),
             })?)
         };
         let slice = slice.filter(|slice| slice.len > 0);
-        Ok(ReadOutcome {
-            slice,
-            high_watermark,
-            log_start_offset: start,
-            diverging: None,
-        })
+        Ok(ReadOutcome { slice, high_watermark, log_start_offset: start, diverging: None })
     }
 
     /// Checks a client's leader epoch against ours; -1 always passes.
@@ -119,22 +104,14 @@ impl Partition {
     pub fn earliest(&self) -> TimedOffset {
         let inner = self.inner.lock();
         let offset = inner.log.start_offset();
-        TimedOffset {
-            offset,
-            timestamp: -1,
-            leader_epoch: inner.log.epoch_for_offset(offset),
-        }
+        TimedOffset { offset, timestamp: -1, leader_epoch: inner.log.epoch_for_offset(offset) }
     }
 
     /// The high watermark, with the leader epoch of the offset: the epoch an append there would carry.
     pub fn latest(&self) -> TimedOffset {
         let offset = self.high_watermark();
         let inner = self.inner.lock();
-        TimedOffset {
-            offset,
-            timestamp: -1,
-            leader_epoch: inner.log.epoch_for_offset(offset),
-        }
+        TimedOffset { offset, timestamp: -1, leader_epoch: inner.log.epoch_for_offset(offset) }
     }
 
     /// The first committed record with a timestamp ≥ `timestamp`.
@@ -167,16 +144,9 @@ impl Partition {
     /// [`OffsetError`] when a segment cannot be read.
     pub fn max_timestamp(&self) -> Result<Option<TimedOffset>, OffsetError> {
         let high_watermark = self.high_watermark();
-        let batch = self
-            .inner
-            .lock()
-            .log
-            .max_timestamp_batch(high_watermark)
-            .map_err(storage)?;
+        let batch = self.inner.lock().log.max_timestamp_batch(high_watermark).map_err(storage)?;
         let Some(batch) = batch else { return Ok(None) };
-        first_record(&batch.slice, |header, _, timestamp| {
-            timestamp == header.max_timestamp
-        })
+        first_record(&batch.slice, |header, _, timestamp| timestamp == header.max_timestamp)
     }
 }
 
@@ -192,15 +162,9 @@ fn check_epoch(inner: &Inner, epoch: i32) -> Result<(), ReadError> {
     if epoch < 0 || epoch == current {
         Ok(())
     } else if epoch < current {
-        Err(ReadError::FencedEpoch {
-            found: epoch,
-            current,
-        })
+        Err(ReadError::FencedEpoch { found: epoch, current })
     } else {
-        Err(ReadError::UnknownEpoch {
-            found: epoch,
-            current,
-        })
+        Err(ReadError::UnknownEpoch { found: epoch, current })
     }
 }
 
@@ -217,14 +181,9 @@ fn first_record(
 ) -> Result<Option<TimedOffset>, OffsetError> {
     let bytes = slice.read().map_err(storage)?;
     let header = BatchHeader::parse(&bytes).map_err(storage)?;
-    let batch = bytes
-        .get(..header.size_in_bytes())
-        .ok_or_else(|| storage("a batch is cut short"))?;
-    let at = |offset, timestamp| TimedOffset {
-        offset,
-        timestamp,
-        leader_epoch: header.partition_leader_epoch,
-    };
+    let batch = bytes.get(..header.size_in_bytes()).ok_or_else(|| storage("a batch is cut short"))?;
+    let at =
+        |offset, timestamp| TimedOffset { offset, timestamp, leader_epoch: header.partition_leader_epoch };
     if header.is_log_append_time() {
         let timestamp = header.max_timestamp;
         return Ok(

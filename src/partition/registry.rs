@@ -12,20 +12,12 @@ use uuid::Uuid;
 
 use super::checkpoints::Checkpointed;
 use super::flusher::{FILES_SYNCED_SINGLY, Flusher, sync, sync_file_system};
-use super::handle::{Partition, PartitionId};
+use super::handle::{Opened, Partition, PartitionId};
 use super::snapshots;
 use crate::config::TopicConfig;
 use crate::record::BatchHeader;
+use crate::storage::segment::space::Disk;
 use crate::storage::segment::{FileCache, Log, LogConfig, OpenOptions, StorageError};
-
-/// Room of a file system.
-#[derive(Debug, Clone, Copy)]
-pub struct Space {
-    /// Size, bytes.
-    pub total_bytes: i64,
-    /// Free for us, bytes.
-    pub usable_bytes: i64,
-}
 
 /// Why a partition cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +60,7 @@ pub struct Registry {
     slots: DashMap<(Uuid, i32), Arc<Slot>>,
     files: Arc<FileCache>,
     flusher: Arc<Flusher>,
+    disk: Arc<Disk>,
     /// Whether the last stop was orderly: then tails need no verification.
     clean: bool,
     /// What the checkpoint files held at start, for logs that have not been opened since.
@@ -94,6 +87,7 @@ impl Registry {
         data_dir: &Path,
         files: Arc<FileCache>,
         flusher: Arc<Flusher>,
+        disk: Arc<Disk>,
         clean: bool,
         checkpoints: impl IntoIterator<Item = ((String, i32), Checkpointed)>,
     ) -> Registry {
@@ -102,6 +96,7 @@ impl Registry {
             slots: DashMap::new(),
             files,
             flusher,
+            disk,
             clean,
             checkpoints: checkpoints.into_iter().collect(),
             created: DashMap::new(),
@@ -115,17 +110,9 @@ impl Registry {
         &self.data_dir
     }
 
-    /// Size and free room of the data directory's file system, bytes.
-    ///
-    /// # Errors
-    /// When the system does not tell.
-    pub fn space(&self) -> std::io::Result<Space> {
-        let stat = rustix::fs::statvfs(&self.data_dir)?;
-        let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(stat.f_frsize)).unwrap_or(i64::MAX);
-        Ok(Space {
-            total_bytes: bytes(stat.f_blocks),
-            usable_bytes: bytes(stat.f_bavail),
-        })
+    /// The disk under the data directory.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// Directory of a partition's log: Kafka's own name for it.
@@ -147,10 +134,7 @@ impl Registry {
     ) -> Result<(), StorageError> {
         let together = range.len() > CREATED_SYNCED_SINGLY;
         let first = range.start;
-        self.created
-            .entry(topic_id)
-            .and_modify(|known| *known = first.min(*known))
-            .or_insert(first);
+        self.created.entry(topic_id).and_modify(|known| *known = first.min(*known)).or_insert(first);
         for index in range {
             // An earlier topic of this name is no concern of the new log's.
             self.checkpoints.remove(&(topic.to_owned(), index));
@@ -159,22 +143,13 @@ impl Registry {
                 // Left by a creation that was never committed, or by a topic whose deletion did not finish.
                 self.set_aside(&dir)?;
             }
-            let log = Log::create(
-                &dir,
-                *topic_id.as_bytes(),
-                log_config(config),
-                self.files.clone(),
-                now_ms,
-            )?;
+            let log =
+                Log::create(&dir, *topic_id.as_bytes(), log_config(config), self.files.clone(), now_ms)?;
             if !together {
                 log.sync_created()?;
             }
         }
-        let at = |source| StorageError::Io {
-            action: "sync",
-            path: self.data_dir.clone(),
-            source,
-        };
+        let at = |source| StorageError::Io { action: "sync", path: self.data_dir.clone(), source };
         let data_dir = File::open(&self.data_dir).map_err(at)?;
         if together {
             rustix::fs::syncfs(&data_dir).map_err(|error| at(error.into()))
@@ -230,10 +205,7 @@ impl Registry {
 
     /// All open partitions.
     pub fn all_open(&self) -> Vec<Arc<Partition>> {
-        self.slots
-            .iter()
-            .filter_map(|slot| slot.partition.get().cloned())
-            .collect()
+        self.slots.iter().filter_map(|slot| slot.partition.get().cloned()).collect()
     }
 
     fn open(&self, wanted: &Wanted, now_ms: i64) -> Result<Arc<Partition>, OpenError> {
@@ -256,23 +228,11 @@ impl Registry {
             let (log, recovery) = Log::open(&dir, options)?;
             Ok::<_, StorageError>((log, recovery, producers, replay_from))
         };
-        let clean = self.clean
-            || self
-                .created
-                .get(&id.topic_id)
-                .is_some_and(|first| *first <= id.index);
+        let clean = self.clean || self.created.get(&id.topic_id).is_some_and(|first| *first <= id.index);
         let (mut log, recovery, mut producers, replayed_from) = open(clean, i64::MAX)?;
-        if log
-            .topic_id()
-            .is_some_and(|found| found != *id.topic_id.as_bytes())
-        {
+        if log.topic_id().is_some_and(|found| found != *id.topic_id.as_bytes()) {
             let reason = "the directory belongs to another topic of this name";
-            return Err(StorageError::Corrupt {
-                path: dir,
-                position: 0,
-                reason: reason.to_owned(),
-            }
-            .into());
+            return Err(StorageError::Corrupt { path: dir, position: 0, reason: reason.to_owned() }.into());
         }
         let end = log.end_offset();
         if replayed_from > end {
@@ -293,10 +253,17 @@ impl Registry {
                 info!(partition = %id, end_offset = end, truncated_bytes, "an incomplete batch was cut off");
             }
         }
-        let (config, flusher) = (wanted.config.clone(), self.flusher.clone());
-        let partition = Partition::new(id.clone(), dir, config, log, producers, leader_epoch, flusher);
-        partition.inner.lock().snapshot_offset = snapshot_offset;
-        Ok(partition)
+        Ok(Partition::new(Opened {
+            id: id.clone(),
+            dir,
+            config: wanted.config.clone(),
+            log,
+            producers,
+            snapshot_offset,
+            leader_epoch,
+            flusher: self.flusher.clone(),
+            disk: self.disk.clone(),
+        }))
     }
 
     /// Applies new settings to a topic's open partitions.
@@ -351,9 +318,7 @@ impl Registry {
         }
         // File names end at 255 bytes: the unique part must survive, the topic's name need not.
         let kept: String = name.chars().take(200).collect();
-        let renamed = self
-            .data_dir
-            .join(format!("{kept}.{}-delete", Uuid::new_v4().simple()));
+        let renamed = self.data_dir.join(format!("{kept}.{}-delete", Uuid::new_v4().simple()));
         fs::rename(dir, &renamed).map_err(|source| StorageError::Io {
             action: "rename",
             path: dir.to_path_buf(),
@@ -379,9 +344,7 @@ impl Registry {
                 self.trash.lock().push(entry.path());
             } else if is_partition_dir(name) && !is_known(name) {
                 // As Kafka: a log without a topic is set aside, never removed: an operator may want it.
-                let stray = self
-                    .data_dir
-                    .join(format!("{name}.{}-stray", Uuid::new_v4().simple()));
+                let stray = self.data_dir.join(format!("{name}.{}-stray", Uuid::new_v4().simple()));
                 warn!(dir = name, to = %stray.display(), "a log directory belongs to no topic; set aside");
                 fs::rename(entry.path(), stray)?;
             }
@@ -392,15 +355,8 @@ impl Registry {
     /// Closes every open partition: completes indexes, syncs, writes producer snapshots. Returns whether all went well.
     pub fn close(&self) -> bool {
         self.closed.store(true, Ordering::Release);
-        let closing: Vec<_> = self
-            .all_open()
-            .into_iter()
-            .map(|open| (open.begin_close(), open))
-            .collect();
-        let files: usize = closing
-            .iter()
-            .filter_map(|(files, _)| Some(files.as_ref()?.len()))
-            .sum();
+        let closing: Vec<_> = self.all_open().into_iter().map(|open| (open.begin_close(), open)).collect();
+        let files: usize = closing.iter().filter_map(|(files, _)| Some(files.as_ref()?.len())).sum();
         let together = (files > FILES_SYNCED_SINGLY)
             .then(|| File::open(&self.data_dir).and_then(|data_dir| sync_file_system(&data_dir)));
         let mut orderly = true;
@@ -424,10 +380,7 @@ impl Registry {
 
     /// What the checkpoint files held for a partition that has not been opened since.
     pub fn checkpoint_at_start(&self, topic: &str, index: i32) -> Checkpointed {
-        self.checkpoints
-            .get(&(topic.to_owned(), index))
-            .map(|entry| *entry.value())
-            .unwrap_or_default()
+        self.checkpoints.get(&(topic.to_owned(), index)).map(|entry| *entry.value()).unwrap_or_default()
     }
 }
 
@@ -442,6 +395,5 @@ pub(super) fn log_config(config: &TopicConfig) -> LogConfig {
 }
 
 fn is_partition_dir(name: &str) -> bool {
-    name.rsplit_once('-')
-        .is_some_and(|(topic, index)| !topic.is_empty() && index.parse::<i32>().is_ok())
+    name.rsplit_once('-').is_some_and(|(topic, index)| !topic.is_empty() && index.parse::<i32>().is_ok())
 }

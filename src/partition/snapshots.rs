@@ -28,19 +28,14 @@ fn path(dir: &Path, offset: i64) -> PathBuf {
 
 /// Offsets of the snapshots in `dir`, ascending.
 fn offsets(dir: &Path) -> Vec<i64> {
-    let mut offsets: Vec<i64> = names(dir)
-        .filter_map(|name| name.strip_suffix(EXTENSION)?.parse().ok())
-        .collect();
+    let mut offsets: Vec<i64> =
+        names(dir).filter_map(|name| name.strip_suffix(EXTENSION)?.parse().ok()).collect();
     offsets.sort_unstable();
     offsets
 }
 
 fn names(dir: &Path) -> impl Iterator<Item = String> {
-    fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
+    fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok())
 }
 
 /// The producers to begin with, and the offset from which the log is replayed on top of them. Snapshots above `end` are
@@ -68,9 +63,7 @@ pub(super) fn choose(dir: &Path, end: i64, now_ms: i64) -> (Producers, i64) {
 
 fn log_bytes(dir: &Path) -> u64 {
     let logs = names(dir).filter(|name| name.ends_with(".log"));
-    logs.filter_map(|name| fs::metadata(dir.join(name)).ok())
-        .map(|metadata| metadata.len())
-        .sum()
+    logs.filter_map(|name| fs::metadata(dir.join(name)).ok()).map(|metadata| metadata.len()).sum()
 }
 
 /// Removes what must not be used after the log was opened with its end at `end`. Returns the offset of the newest snapshot
@@ -124,11 +117,7 @@ mod tests {
 
     fn write(dir: &Path, offset: i64) {
         let mut producers = Producers::default();
-        let entry = ProducerEntry {
-            epoch: 0,
-            batches: Default::default(),
-            last_seen_ms: 0,
-        };
+        let entry = ProducerEntry { epoch: 0, batches: Default::default(), last_seen_ms: 0 };
         producers.restore(offset, entry);
         fs::write(path(dir, offset), producer_snapshot::encode(&producers)).unwrap();
     }
@@ -143,15 +132,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(chosen(dir.path(), i64::MAX), (vec![], 0));
         write(dir.path(), 10);
-        assert_eq!(
-            chosen(dir.path(), i64::MAX),
-            (vec![], 0),
-            "a small log is replayed from its start"
-        );
-        fs::File::create(dir.path().join("0.log"))
-            .unwrap()
-            .set_len(REPLAYED_WHOLE_BYTES + 1)
-            .unwrap();
+        assert_eq!(chosen(dir.path(), i64::MAX), (vec![], 0), "a small log is replayed from its start");
+        fs::File::create(dir.path().join("0.log")).unwrap().set_len(REPLAYED_WHOLE_BYTES + 1).unwrap();
         assert_eq!(chosen(dir.path(), i64::MAX), (vec![10], 10));
         write(dir.path(), 20);
         write(dir.path(), 30);

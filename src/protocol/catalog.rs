@@ -20,13 +20,7 @@ pub struct Entry {
 }
 
 const fn entry(key: i16, name: &'static str, range: VersionRange) -> Entry {
-    Entry {
-        key,
-        name,
-        min: range.min,
-        max: range.max,
-        advertised_min: range.min,
-    }
+    Entry { key, name, min: range.min, max: range.max, advertised_min: range.min }
 }
 
 /// Librdkafka looks for Produce version 0 to decide about compression codecs, so Kafka shows it although it refuses it
@@ -36,10 +30,7 @@ const PRODUCE_ADVERTISED_MIN: i16 = 0;
 /// Every API served, by ascending key. Ranges come from the request types: `ApiKey::valid_versions` of the crate
 /// promises versions for three APIs that its types cannot decode.
 pub const SERVED: &[Entry] = &[
-    Entry {
-        advertised_min: PRODUCE_ADVERTISED_MIN,
-        ..entry(0, "Produce", m::ProduceRequest::VERSIONS)
-    },
+    Entry { advertised_min: PRODUCE_ADVERTISED_MIN, ..entry(0, "Produce", m::ProduceRequest::VERSIONS) },
     entry(1, "Fetch", m::FetchRequest::VERSIONS),
     entry(2, "ListOffsets", m::ListOffsetsRequest::VERSIONS),
     entry(3, "Metadata", m::MetadataRequest::VERSIONS),
@@ -49,26 +40,14 @@ pub const SERVED: &[Entry] = &[
     entry(20, "DeleteTopics", m::DeleteTopicsRequest::VERSIONS),
     entry(21, "DeleteRecords", m::DeleteRecordsRequest::VERSIONS),
     entry(22, "InitProducerId", m::InitProducerIdRequest::VERSIONS),
-    entry(
-        23,
-        "OffsetForLeaderEpoch",
-        m::OffsetForLeaderEpochRequest::VERSIONS,
-    ),
+    entry(23, "OffsetForLeaderEpoch", m::OffsetForLeaderEpochRequest::VERSIONS),
     entry(32, "DescribeConfigs", m::DescribeConfigsRequest::VERSIONS),
     entry(33, "AlterConfigs", m::AlterConfigsRequest::VERSIONS),
     entry(35, "DescribeLogDirs", m::DescribeLogDirsRequest::VERSIONS),
     entry(37, "CreatePartitions", m::CreatePartitionsRequest::VERSIONS),
-    entry(
-        44,
-        "IncrementalAlterConfigs",
-        m::IncrementalAlterConfigsRequest::VERSIONS,
-    ),
+    entry(44, "IncrementalAlterConfigs", m::IncrementalAlterConfigsRequest::VERSIONS),
     entry(60, "DescribeCluster", m::DescribeClusterRequest::VERSIONS),
-    entry(
-        75,
-        "DescribeTopicPartitions",
-        m::DescribeTopicPartitionsRequest::VERSIONS,
-    ),
+    entry(75, "DescribeTopicPartitions", m::DescribeTopicPartitionsRequest::VERSIONS),
 ];
 
 /// Key of ApiVersions, which alone is answered for versions we do not serve (KIP-511).

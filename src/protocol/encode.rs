@@ -53,17 +53,9 @@ mod tests {
     #[test]
     fn api_versions_keeps_the_old_header_and_others_get_the_flexible_one() {
         let bytes = frame(7, 3, &ApiVersionsResponse::default()).unwrap();
-        assert_eq!(
-            &bytes[4..10],
-            &[0, 0, 0, 7, 0, 0],
-            "correlation id, then the error code at once"
-        );
+        assert_eq!(&bytes[4..10], &[0, 0, 0, 7, 0, 0], "correlation id, then the error code at once");
         let bytes = frame(7, 0, &DescribeClusterResponse::default()).unwrap();
-        assert_eq!(
-            &bytes[4..9],
-            &[0, 0, 0, 7, 0],
-            "correlation id, then an empty tagged section"
-        );
+        assert_eq!(&bytes[4..9], &[0, 0, 0, 7, 0], "correlation id, then an empty tagged section");
         let announced = i32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
         assert_eq!(announced, bytes.len() - 4);
     }

@@ -49,11 +49,7 @@ pub fn frame(
     let flexible = version >= FLEXIBLE_FROM;
     let mut out = Splicer::default();
     out.buffer.put_i32(0);
-    put_header(
-        &mut out.buffer,
-        correlation_id,
-        FetchResponse::header_version(version),
-    );
+    put_header(&mut out.buffer, correlation_id, FetchResponse::header_version(version));
     out.buffer.put_i32(head.throttle_time_ms);
     if version >= SESSION_FROM {
         out.buffer.put_i16(head.error_code);
@@ -96,9 +92,7 @@ fn put_topic_name(
 }
 
 fn put_partition(out: &mut Splicer, version: i16, part: &PartitionPart) -> Result<(), EncodeError> {
-    part.data
-        .encode(&mut out.buffer, version)
-        .map_err(EncodeError::new)?;
+    part.data.encode(&mut out.buffer, version).map_err(EncodeError::new)?;
     let Some(records) = part.records.as_ref().filter(|records| !records.is_empty()) else {
         return Ok(());
     };
@@ -107,15 +101,12 @@ fn put_partition(out: &mut Splicer, version: i16, part: &PartitionPart) -> Resul
         // The encoder ended with an empty compact byte string and an empty tagged section.
         let end = out.buffer.len();
         if out.buffer[end - 2..] != [1, 0] {
-            return Err(EncodeError(
-                "a partition with records must have no tagged fields".into(),
-            ));
+            return Err(EncodeError("a partition with records must have no tagged fields".into()));
         }
         out.buffer.truncate(end - 2);
         put_unsigned_varint(
             &mut out.buffer,
-            len.checked_add(1)
-                .ok_or_else(|| EncodeError("records too long".into()))?,
+            len.checked_add(1).ok_or_else(|| EncodeError("records too long".into()))?,
         );
         out.splice(records.clone());
         out.buffer.put_u8(0);
@@ -206,14 +197,8 @@ mod tests {
                 let parts = vec![TopicPart {
                     topic: topic.clone(),
                     partitions: vec![
-                        PartitionPart {
-                            data: partition(0),
-                            records: Some(Chunk::Bytes(records.clone())),
-                        },
-                        PartitionPart {
-                            data: partition(1),
-                            records: None,
-                        },
+                        PartitionPart { data: partition(0), records: Some(Chunk::Bytes(records.clone())) },
+                        PartitionPart { data: partition(1), records: None },
                     ],
                 }];
                 let spliced = frame(5, version, &head, &parts).unwrap();

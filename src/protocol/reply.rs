@@ -12,11 +12,7 @@ pub enum Chunk {
     /// Bytes that we encoded.
     Bytes(Bytes),
     /// `len` bytes of a log file from `position`; the range is immutable once it is below the log end offset.
-    File {
-        file: Arc<FileHandle>,
-        position: u64,
-        len: usize,
-    },
+    File { file: Arc<FileHandle>, position: u64, len: usize },
 }
 
 impl Chunk {

@@ -26,18 +26,12 @@ pub struct Share<'a> {
 impl Budget {
     /// A budget of `max` bytes.
     pub fn new(max: usize) -> Budget {
-        Budget {
-            held: AtomicUsize::new(0),
-            max,
-        }
+        Budget { held: AtomicUsize::new(0), max }
     }
 
     /// An empty share.
     pub fn share(&self) -> Share<'_> {
-        Share {
-            budget: self,
-            held: 0,
-        }
+        Share { budget: self, held: 0 }
     }
 
     /// Bytes held now.

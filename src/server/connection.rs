@@ -221,10 +221,7 @@ impl<S: Service> Connection<'_, S> {
                 let missing = (PREFIX_LEN + len).saturating_sub(self.buffer.len());
                 missing.clamp(1, RESERVE_AT_ONCE_BYTES.max(self.buffer.len()))
             }
-            _ => self
-                .frame_hint
-                .saturating_sub(self.buffer.len())
-                .max(READ_BYTES_MIN),
+            _ => self.frame_hint.saturating_sub(self.buffer.len()).max(READ_BYTES_MIN),
         };
         self.buffer.reserve(room);
         room

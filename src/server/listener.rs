@@ -38,10 +38,7 @@ impl Connections {
             return None;
         }
         by_ip.insert(ip, from_ip + 1);
-        Some(Admission {
-            connections: self.clone(),
-            ip,
-        })
+        Some(Admission { connections: self.clone(), ip })
     }
 }
 
@@ -114,11 +111,7 @@ pub async fn run<S: Service>(
             debug!(peer = %remote, %error, "cannot set TCP_NODELAY");
         }
         let Ok(local) = stream.local_addr() else { continue };
-        let peer = Peer {
-            remote,
-            local,
-            listener: name.clone(),
-        };
+        let peer = Peer { remote, local, listener: name.clone() };
         let shared = shared.clone();
         let stopping = stopping.clone();
         tasks.spawn(async move {

@@ -63,21 +63,14 @@ impl Outbox {
             Reply::Close => self.closing = true,
             Reply::Single(bytes) => self.pieces.push_back(Piece::Bytes(bytes)),
             Reply::Chunks(chunks) => {
-                self.pieces
-                    .extend(
-                        chunks
-                            .into_iter()
-                            .filter(|chunk| !chunk.is_empty())
-                            .map(|chunk| match chunk {
-                                Chunk::Bytes(bytes) => Piece::Bytes(bytes),
-                                Chunk::File { file, position, len } => Piece::File(FileRange {
-                                    handle: file,
-                                    position,
-                                    left: len,
-                                    warm: None,
-                                }),
-                            }),
-                    )
+                self.pieces.extend(chunks.into_iter().filter(|chunk| !chunk.is_empty()).map(|chunk| {
+                    match chunk {
+                        Chunk::Bytes(bytes) => Piece::Bytes(bytes),
+                        Chunk::File { file, position, len } => {
+                            Piece::File(FileRange { handle: file, position, left: len, warm: None })
+                        }
+                    }
+                }))
             }
         }
     }
@@ -133,16 +126,9 @@ impl Outbox {
                 self.scratch.resize(copy.end, 0);
             }
             let buffer = &mut self.scratch[copy.clone()];
-            if !range
-                .handle
-                .read_cached(buffer, range.position)
-                .map_err(io::Error::other)?
-            {
+            if !range.handle.read_cached(buffer, range.position).map_err(io::Error::other)? {
                 range.warm_up().await?;
-                let filled = range
-                    .handle
-                    .read_at(buffer, range.position)
-                    .map_err(io::Error::other)?;
+                let filled = range.handle.read_at(buffer, range.position).map_err(io::Error::other)?;
                 if filled < buffer.len() {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
@@ -184,19 +170,10 @@ impl Outbox {
             count += 1;
         }
         // With Nagle's algorithm off, a header alone would be a packet alone.
-        let flags = if more_follows {
-            SendFlags::NOSIGNAL | SendFlags::MORE
-        } else {
-            SendFlags::NOSIGNAL
-        };
+        let flags = if more_follows { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
         let sent = stream.try_io(Interest::WRITABLE, || {
-            rustix::net::sendmsg(
-                stream,
-                &slices[..count],
-                &mut SendAncillaryBuffer::default(),
-                flags,
-            )
-            .map_err(io::Error::from)
+            rustix::net::sendmsg(stream, &slices[..count], &mut SendAncillaryBuffer::default(), flags)
+                .map_err(io::Error::from)
         })?;
         self.advance(sent);
         Ok(())
@@ -226,21 +203,13 @@ impl Outbox {
 impl FileRange {
     /// Makes sure that the next bytes are in memory.
     async fn warm_up(&mut self) -> io::Result<()> {
-        if self
-            .warm
-            .as_ref()
-            .is_some_and(|(_, until)| *until > self.position)
-        {
+        if self.warm.as_ref().is_some_and(|(_, until)| *until > self.position) {
             return Ok(());
         }
         let step = self.left.min(WARM_BYTES);
         let until = self.position + step as u64;
         let file = self.handle.file().map_err(io::Error::other)?;
-        if !self
-            .handle
-            .is_cached(self.position, step)
-            .map_err(io::Error::other)?
-        {
+        if !self.handle.is_cached(self.position, step).map_err(io::Error::other)? {
             let (handle, position) = (self.handle.clone(), self.position);
             let read = tokio::task::spawn_blocking(move || {
                 let mut sink = vec![0; step];
@@ -262,11 +231,7 @@ impl FileRange {
             rustix::fs::sendfile(stream, &**file, Some(&mut position), count).map_err(io::Error::from)
         })?;
         // The range was in the log when it was found, so a file that ends earlier was cut by somebody else.
-        if sent == 0 {
-            Err(io::ErrorKind::UnexpectedEof.into())
-        } else {
-            Ok(sent)
-        }
+        if sent == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(sent) }
     }
 }
 
@@ -336,18 +301,11 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_was_cut_ends_the_reply() {
         let dir = tempfile::tempdir().unwrap();
-        File::create(dir.path().join("00000000000000000000.log"))
-            .unwrap()
-            .write_all(&[1; 100_000])
-            .unwrap();
+        File::create(dir.path().join("00000000000000000000.log")).unwrap().write_all(&[1; 100_000]).unwrap();
         for len in [1_000, 200_000] {
             let mut outbox = Outbox::default();
             let file = FileHandle::for_test(dir.path(), 0);
-            outbox.push(Reply::Chunks(vec![Chunk::File {
-                file,
-                position: 99_500,
-                len,
-            }]));
+            outbox.push(Reply::Chunks(vec![Chunk::File { file, position: 99_500, len }]));
             let (ours, _theirs) = pair().await;
             let error = outbox.send(&ours, Duration::from_secs(60)).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{len} bytes");

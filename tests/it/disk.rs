@@ -14,29 +14,16 @@ const BEGIN_MS: i64 = 1_700_000_000_000;
 fn scripted() -> TestBroker {
     let mut broker = TestBroker::start();
     let mut client = broker.client();
-    let configs = [
-        ("segment.ms", "60000"),
-        ("index.interval.bytes", "0"),
-        ("retention.ms", "-1"),
-    ];
+    let configs = [("segment.ms", "60000"), ("index.interval.bytes", "0"), ("retention.ms", "-1")];
     client.create_topic("golden", 1, &configs);
     let hour = 3_600_000;
     let appended = [
         batch::at(BEGIN_MS, &["a", "b"]),
         batch::at(BEGIN_MS + 5, &["c"]),
         batch::at(BEGIN_MS + 1, &["older"]),
-        batch::builder(BEGIN_MS + hour, &["d", "e", "f"])
-            .producer(4000, 2, 0)
-            .build()
-            .expect("a batch"),
-        batch::builder(BEGIN_MS + hour + 1, &["g"])
-            .producer(4000, 2, 3)
-            .build()
-            .expect("a batch"),
-        batch::builder(BEGIN_MS + 2 * hour, &["h"])
-            .producer(4000, 2, 4)
-            .build()
-            .expect("a batch"),
+        batch::builder(BEGIN_MS + hour, &["d", "e", "f"]).producer(4000, 2, 0).build().expect("a batch"),
+        batch::builder(BEGIN_MS + hour + 1, &["g"]).producer(4000, 2, 3).build().expect("a batch"),
+        batch::builder(BEGIN_MS + 2 * hour, &["h"]).producer(4000, 2, 4).build().expect("a batch"),
     ];
     for records in appended {
         let answer = client.produce("golden", 0, records);
@@ -46,12 +33,7 @@ fn scripted() -> TestBroker {
     // A new leader epoch begins after a stop that was not orderly.
     broker.crash_and_restart(|_| ());
     let mut client = broker.client();
-    assert_eq!(
-        client
-            .produce("golden", 0, batch::at(BEGIN_MS + 2 * hour + 1, &["i"]))
-            .base_offset,
-        9
-    );
+    assert_eq!(client.produce("golden", 0, batch::at(BEGIN_MS + 2 * hour + 1, &["i"])).base_offset, 9);
     drop(client);
     broker.stop();
     broker
@@ -59,15 +41,8 @@ fn scripted() -> TestBroker {
 
 fn file_names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("the partition's directory");
-    let mut names: Vec<String> = entries
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
-        .collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }
@@ -108,11 +83,7 @@ fn with_masked_id(metadata: &str) -> String {
 fn checkpoints_and_marks_of_the_directory_have_these_bytes() {
     let broker = scripted();
     let mut told = String::new();
-    for name in [
-        ".kafka_cleanshutdown",
-        "log-start-offset-checkpoint",
-        "recovery-point-offset-checkpoint",
-    ] {
+    for name in [".kafka_cleanshutdown", "log-start-offset-checkpoint", "recovery-point-offset-checkpoint"] {
         let text = fs::read_to_string(broker.path().join(name)).expect("a text");
         told.push_str(&format!("# {name}\n{text}"));
         if !text.ends_with('\n') {

@@ -31,11 +31,7 @@ fn only_log(dir: &Path) -> PathBuf {
 }
 
 fn cut(file: &Path, len: u64) {
-    OpenOptions::new()
-        .write(true)
-        .open(file)
-        .and_then(|file| file.set_len(len))
-        .expect("the file is cut");
+    OpenOptions::new().write(true).open(file).and_then(|file| file.set_len(len)).expect("the file is cut");
 }
 
 fn append_bytes(file: &Path, bytes: &[u8]) {
@@ -46,16 +42,10 @@ fn append_bytes(file: &Path, bytes: &[u8]) {
 
 /// Where an epoch ended, as a follower would ask.
 fn end_of_epoch(client: &mut Client, topic: &str, epoch: i32) -> (i32, i64) {
-    let wanted = OffsetForLeaderPartition::default()
-        .with_partition(0)
-        .with_leader_epoch(epoch);
-    let topic = OffsetForLeaderTopic::default()
-        .with_topic(request::name(topic))
-        .with_partitions(vec![wanted]);
-    let response = client.call(
-        4,
-        &OffsetForLeaderEpochRequest::default().with_topics(vec![topic]),
-    );
+    let wanted = OffsetForLeaderPartition::default().with_partition(0).with_leader_epoch(epoch);
+    let topic =
+        OffsetForLeaderTopic::default().with_topic(request::name(topic)).with_partitions(vec![wanted]);
+    let response = client.call(4, &OffsetForLeaderEpochRequest::default().with_topics(vec![topic]));
     let answer = &response.topics[0].partitions[0];
     assert_eq!(answer.error_code, 0);
     (answer.leader_epoch, answer.end_offset)
@@ -73,28 +63,16 @@ fn an_orderly_stop_loses_nothing_and_begins_no_epoch() {
     for partition in 0..3 {
         for number in 0..4 {
             let value = format!("{partition}.{number}");
-            assert_eq!(
-                client.produce("t", partition, batch::of(&[&value])).base_offset,
-                number
-            );
+            assert_eq!(client.produce("t", partition, batch::of(&[&value])).base_offset, number);
         }
     }
     drop(client);
     for _ in 0..3 {
         broker.restart();
         let mut client = broker.client();
-        let metadata = client.call(
-            12,
-            &kafka_protocol::messages::MetadataRequest::default().with_topics(None),
-        );
-        assert_eq!(
-            metadata
-                .topics
-                .iter()
-                .map(|topic| topic.topic_id)
-                .collect::<Vec<_>>(),
-            [id]
-        );
+        let metadata =
+            client.call(12, &kafka_protocol::messages::MetadataRequest::default().with_topics(None));
+        assert_eq!(metadata.topics.iter().map(|topic| topic.topic_id).collect::<Vec<_>>(), [id]);
         for partition in 0..3 {
             let expected: Vec<String> = (0..4).map(|number| format!("{partition}.{number}")).collect();
             assert_eq!(client.values("t", partition, 0), expected);
@@ -115,9 +93,7 @@ fn a_repeat_after_a_restart_is_still_answered_with_its_first_offset() {
     let mut client = broker.client();
     client.create_topic("t", 1, &[]);
     assert_eq!(client.produce("t", 0, batch::of(&["other"])).base_offset, 0);
-    let sent: Vec<_> = (0..4)
-        .map(|number| batch::sequenced(7, 1, number, &["v"]))
-        .collect();
+    let sent: Vec<_> = (0..4).map(|number| batch::sequenced(7, 1, number, &["v"])).collect();
     for (records, offset) in sent.iter().zip(1..) {
         assert_eq!(client.produce("t", 0, records.clone()).base_offset, offset);
     }
@@ -147,9 +123,7 @@ fn all_batches_in_flight_are_known_after_a_crash() {
     let mut broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("t", 1, &[]);
-    let sent: Vec<_> = (0..5)
-        .map(|number| batch::sequenced(7, 0, number, &["v"]))
-        .collect();
+    let sent: Vec<_> = (0..5).map(|number| batch::sequenced(7, 0, number, &["v"])).collect();
     for records in &sent {
         client.produce("t", 0, records.clone());
     }
@@ -182,9 +156,7 @@ fn five_batches(broker: &TestBroker) -> Vec<u64> {
 }
 
 fn expected_values(batches: usize) -> Vec<String> {
-    (0..batches)
-        .flat_map(|number| [format!("{number}a"), format!("{number}b")])
-        .collect()
+    (0..batches).flat_map(|number| [format!("{number}a"), format!("{number}b")]).collect()
 }
 
 /// After `damage` to the log file: this many whole batches are left, under a new epoch, and the log goes on from there.
@@ -211,11 +183,7 @@ fn recovers_to(batches: usize, what: &str, damage: impl FnOnce(&Path, &[u64])) {
     let mut client = broker.client();
     let mut expected = expected_values(batches);
     expected.push("after".to_owned());
-    assert_eq!(
-        client.values("t", 0, 0),
-        expected,
-        "{what}, after another restart"
-    );
+    assert_eq!(client.values("t", 0, 0), expected, "{what}, after another restart");
 }
 
 /// A crash may come before a recovery point was written.
@@ -239,12 +207,8 @@ fn a_torn_batch_is_cut_off_wherever_it_was_torn() {
 #[test]
 fn a_file_that_grew_without_its_data_is_cut_off() {
     // A power cut may leave the new length of a file and zeros for its content.
-    recovers_to(5, "zeros behind the end", |log, bounds| {
-        cut(log, bounds[5] + 5_000)
-    });
-    recovers_to(5, "noise behind the end", |log, _| {
-        append_bytes(log, &[0xa5; 300])
-    });
+    recovers_to(5, "zeros behind the end", |log, bounds| cut(log, bounds[5] + 5_000));
+    recovers_to(5, "noise behind the end", |log, _| append_bytes(log, &[0xa5; 300]));
     recovers_to(4, "zeros instead of records", |log, bounds| {
         cut(log, bounds[4] + 61);
         cut(log, bounds[5]);
@@ -262,10 +226,7 @@ fn every_unclean_start_begins_an_epoch() {
     broker.client().create_topic("t", 1, &[]);
     for epoch in 0..4 {
         let mut client = broker.client();
-        assert_eq!(
-            client.produce("t", 0, batch::of(&["v"])).base_offset,
-            i64::from(epoch)
-        );
+        assert_eq!(client.produce("t", 0, batch::of(&["v"])).base_offset, i64::from(epoch));
         let records = batch::records(&client.fetch("t", 0, i64::from(epoch)).records.expect("records"));
         assert_eq!(records[0].leader_epoch, epoch);
         drop(client);
@@ -279,9 +240,7 @@ fn indexes_that_are_lost_or_damaged_are_made_again() {
     let damages: [(&str, Damage); 4] = [
         ("removed", |path| fs::remove_file(path).expect("the index")),
         ("emptied", |path| fs::write(path, []).expect("the index")),
-        ("garbage", |path| {
-            fs::write(path, [0xa5; 4096]).expect("the index")
-        }),
+        ("garbage", |path| fs::write(path, [0xa5; 4096]).expect("the index")),
         ("odd length", |path| fs::write(path, [0; 13]).expect("the index")),
     ];
     for (what, damage) in damages {
@@ -292,11 +251,7 @@ fn indexes_that_are_lost_or_damaged_are_made_again() {
             client.create_topic(
                 "t",
                 1,
-                &[
-                    ("index.interval.bytes", "0"),
-                    ("segment.ms", "1000"),
-                    ("retention.ms", "-1"),
-                ],
+                &[("index.interval.bytes", "0"), ("segment.ms", "1000"), ("retention.ms", "-1")],
             );
             let begin = 1_700_000_000_000;
             for number in 0..12 {
@@ -318,17 +273,9 @@ fn indexes_that_are_lost_or_damaged_are_made_again() {
             let mut client = broker.client();
             for number in 0..12 {
                 let values = client.values("t", 0, number);
-                assert_eq!(
-                    values.first(),
-                    Some(&number.to_string()),
-                    "{what}, crash: {crash}"
-                );
+                assert_eq!(values.first(), Some(&number.to_string()), "{what}, crash: {crash}");
                 let time = begin + number * 100 + (number / 4) * 10_000;
-                assert_eq!(
-                    client.list_offset("t", 0, time).offset,
-                    number,
-                    "{what}, crash: {crash}"
-                );
+                assert_eq!(client.list_offset("t", 0, time).offset, number, "{what}, crash: {crash}");
             }
             assert_eq!(
                 client.produce("t", 0, batch::of(&["after"])).base_offset,
@@ -373,10 +320,7 @@ fn a_second_broker_on_the_directory_refuses_to_start() {
     let mut broker = TestBroker::start();
     broker.client().create_topic("t", 1, &[]);
     let refused = broker.try_start().err().expect("the directory is in use");
-    assert!(
-        format!("{refused:#}").contains("in use by another broker"),
-        "{refused:#}"
-    );
+    assert!(format!("{refused:#}").contains("in use by another broker"), "{refused:#}");
     // The first one does not notice, and a stop makes room.
     assert_eq!(broker.client().produce("t", 0, batch::of(&["v"])).base_offset, 0);
     broker.restart();
@@ -400,10 +344,7 @@ fn what_was_acknowledged_before_a_stop_is_there_although_requests_were_under_way
     broker.client().create_topic("t", 1, &[]);
     let mut client = broker.client();
     for number in 0..50 {
-        client.begin(
-            9,
-            &request::produce("t", 0, -1, batch::of(&[&number.to_string()])),
-        );
+        client.begin(9, &request::produce("t", 0, -1, batch::of(&[&number.to_string()])));
     }
     // At least the first is answered; the stop finishes or drops the others.
     let mut acknowledged = 0_usize;
@@ -415,11 +356,7 @@ fn what_was_acknowledged_before_a_stop_is_there_although_requests_were_under_way
     }
     broker.begin();
     let values = broker.client().values("t", 0, 0);
-    assert!(
-        values.len() >= acknowledged,
-        "{acknowledged} were acknowledged, {} are there",
-        values.len()
-    );
+    assert!(values.len() >= acknowledged, "{acknowledged} were acknowledged, {} are there", values.len());
     let in_order: Vec<String> = (0..values.len()).map(|number| number.to_string()).collect();
     assert_eq!(values, in_order);
 }
@@ -433,10 +370,7 @@ fn a_topic_made_after_an_unclean_start_begins_with_epoch_zero() {
     client.create_topic("new", 1, &[]);
     client.produce("new", 0, batch::of(&["v"]));
     let records = batch::records(&client.fetch("new", 0, 0).records.expect("records"));
-    assert_eq!(
-        records[0].leader_epoch, 0,
-        "nobody can have seen an earlier epoch"
-    );
+    assert_eq!(records[0].leader_epoch, 0, "nobody can have seen an earlier epoch");
 }
 
 #[test]
@@ -448,12 +382,9 @@ fn a_topic_of_the_same_name_inherits_no_checkpoint() {
         for _ in 0..5 {
             client.produce("t", 0, batch::of(&["old"]));
         }
-        let partition = DeleteRecordsPartition::default()
-            .with_partition_index(0)
-            .with_offset(4);
-        let topic = DeleteRecordsTopic::default()
-            .with_name(request::name("t"))
-            .with_partitions(vec![partition]);
+        let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(4);
+        let topic =
+            DeleteRecordsTopic::default().with_name(request::name("t")).with_partitions(vec![partition]);
         let response = client.call(2, &DeleteRecordsRequest::default().with_topics(vec![topic]));
         assert_eq!(response.topics[0].partitions[0].low_watermark, 4);
         drop(client);
@@ -470,19 +401,11 @@ fn a_topic_of_the_same_name_inherits_no_checkpoint() {
         assert_eq!(client.list_offset("t", 0, -2).offset, 0, "crash: {crash}");
         assert_eq!(client.end_offset("t", 0), 0, "crash: {crash}");
         let appended = client.produce("t", 0, batch::of(&["new"]));
-        assert_eq!(
-            (appended.error_code, appended.base_offset),
-            (0, 0),
-            "crash: {crash}"
-        );
+        assert_eq!((appended.error_code, appended.base_offset), (0, 0), "crash: {crash}");
         assert_eq!(client.values("t", 0, 0), ["new"], "crash: {crash}");
         drop(client);
         broker.crash_and_restart(|_| ());
-        assert_eq!(
-            broker.client().values("t", 0, 0),
-            ["new"],
-            "crash: {crash}, after another one"
-        );
+        assert_eq!(broker.client().values("t", 0, 0), ["new"], "crash: {crash}, after another one");
     }
 }
 
@@ -491,9 +414,7 @@ fn a_batch_that_was_torn_is_not_taken_for_a_repeat() {
     let mut broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("t", 1, &[]);
-    let sent: Vec<_> = (0..4)
-        .map(|number| batch::sequenced(7, 0, number, &["v"]))
-        .collect();
+    let sent: Vec<_> = (0..4).map(|number| batch::sequenced(7, 0, number, &["v"])).collect();
     for records in &sent {
         assert_eq!(client.produce("t", 0, records.clone()).error_code, 0);
     }
@@ -514,18 +435,10 @@ fn a_batch_that_was_torn_is_not_taken_for_a_repeat() {
     let again = &response.responses[0].partition_responses[0];
     assert_eq!((again.error_code, again.base_offset), (0, 3));
     // What acks=1 tells may not be durable yet: the next answer of acks=all covers it.
-    assert_eq!(
-        client.produce("t", 0, batch::of(&["after"])).base_offset,
-        4,
-        "the repeat must be appended"
-    );
+    assert_eq!(client.produce("t", 0, batch::of(&["after"])).base_offset, 4, "the repeat must be appended");
     assert_eq!(client.values("t", 0, 0).len(), 5);
     let known = client.produce("t", 0, sent[2].clone());
-    assert_eq!(
-        (known.error_code, known.base_offset),
-        (0, 2),
-        "what is left is still known"
-    );
+    assert_eq!((known.error_code, known.base_offset), (0, 2), "what is left is still known");
 }
 
 #[test]
@@ -537,12 +450,7 @@ fn a_torn_batch_in_an_older_segment_takes_the_later_ones_with_it() {
     for number in 0..9_i64 {
         // Every third batch begins a segment.
         let time = begin + (number / 3) * 10_000;
-        assert_eq!(
-            client
-                .produce("t", 0, batch::at(time, &[&number.to_string()]))
-                .base_offset,
-            number
-        );
+        assert_eq!(client.produce("t", 0, batch::at(time, &[&number.to_string()])).base_offset, number);
     }
     drop(client);
     // Nothing was synced: the middle segment lost the end of its last batch, the newest is whole.
@@ -554,11 +462,7 @@ fn a_torn_batch_in_an_older_segment_takes_the_later_ones_with_it() {
     });
     let mut client = broker.client();
     let expected: Vec<String> = (0..5).map(|number| number.to_string()).collect();
-    assert_eq!(
-        client.values("t", 0, 0),
-        expected,
-        "offsets behind a gap would be lies"
-    );
+    assert_eq!(client.values("t", 0, 0), expected, "offsets behind a gap would be lies");
     assert_eq!(client.produce("t", 0, batch::of(&["after"])).base_offset, 5);
     drop(client);
     broker.restart();
@@ -573,12 +477,8 @@ fn a_partition_that_nobody_uses_keeps_its_log_start_over_restarts() {
     for _ in 0..5 {
         client.produce("t", 0, batch::of(&["v"]));
     }
-    let partition = DeleteRecordsPartition::default()
-        .with_partition_index(0)
-        .with_offset(3);
-    let topic = DeleteRecordsTopic::default()
-        .with_name(request::name("t"))
-        .with_partitions(vec![partition]);
+    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(3);
+    let topic = DeleteRecordsTopic::default().with_name(request::name("t")).with_partitions(vec![partition]);
     let response = client.call(2, &DeleteRecordsRequest::default().with_topics(vec![topic]));
     assert_eq!(response.topics[0].partitions[0].error_code, 0);
     drop(client);
@@ -611,9 +511,6 @@ fn a_lost_epoch_checkpoint_does_not_set_the_epoch_back() {
         client.produce("t", 0, batch::of(&["later"]));
         let records = batch::records(&client.fetch("t", 0, 4).records.expect("records"));
         let epoch = records[0].leader_epoch;
-        assert!(
-            epoch >= if crash { 4 } else { 3 },
-            "crash: {crash}: the epoch went back to {epoch}"
-        );
+        assert!(epoch >= if crash { 4 } else { 3 }, "crash: {crash}: the epoch went back to {epoch}");
     }
 }

@@ -52,9 +52,7 @@ fn is_software_word(word: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     edge(bytes.first())
         && edge(bytes.last())
-        && bytes
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 #[cfg(test)]
@@ -63,13 +61,7 @@ mod tests {
 
     #[test]
     fn client_words_follow_kafkas_rule() {
-        for good in [
-            "a",
-            "librdkafka",
-            "confluent-kafka-python",
-            "2.12.1-rdkafka-2.12.1",
-            "4.3.1",
-        ] {
+        for good in ["a", "librdkafka", "confluent-kafka-python", "2.12.1-rdkafka-2.12.1", "4.3.1"] {
             assert!(is_software_word(good), "{good}");
         }
         for bad in ["", "-a", "a-", "a b", "a\n", ".", "ä"] {
@@ -82,9 +74,6 @@ mod tests {
         let response = unsupported();
         assert_eq!(response.error_code, 35);
         assert_eq!(response.api_keys.len(), 1);
-        assert_eq!(
-            (response.api_keys[0].api_key, response.api_keys[0].min_version),
-            (18, 0)
-        );
+        assert_eq!((response.api_keys[0].api_key, response.api_keys[0].min_version), (18, 0));
     }
 }

@@ -17,9 +17,7 @@ pub fn handle(context: &Context, request: DescribeClusterRequest) -> DescribeClu
     if context.version >= 1 && request.endpoint_type != BROKERS {
         return DescribeClusterResponse::default()
             .with_error_code(ResponseError::MismatchedEndpointType.code())
-            .with_error_message(Some(StrBytes::from_static_str(
-                "this listener serves broker endpoints only",
-            )))
+            .with_error_message(Some(StrBytes::from_static_str("this listener serves broker endpoints only")))
             .with_endpoint_type(BROKERS);
     }
     let config = &context.services.config;
@@ -29,16 +27,11 @@ pub fn handle(context: &Context, request: DescribeClusterRequest) -> DescribeClu
         .with_host(StrBytes::from_string(host))
         .with_port(port)
         .with_rack(config.rack.clone().map(StrBytes::from_string));
-    let operations = if request.include_cluster_authorized_operations {
-        CLUSTER_OPERATIONS
-    } else {
-        NOT_ASKED
-    };
+    let operations =
+        if request.include_cluster_authorized_operations { CLUSTER_OPERATIONS } else { NOT_ASKED };
     DescribeClusterResponse::default()
         .with_endpoint_type(BROKERS)
-        .with_cluster_id(StrBytes::from_string(
-            context.services.image().cluster_id.to_string(),
-        ))
+        .with_cluster_id(StrBytes::from_string(context.services.image().cluster_id.to_string()))
         .with_controller_id(BrokerId(config.node_id))
         .with_brokers(vec![broker])
         .with_cluster_authorized_operations(operations)

@@ -23,31 +23,23 @@ pub fn handle(context: &Context, request: DescribeLogDirsRequest) -> DescribeLog
     match request.topics {
         None => {
             for topic in image.topics() {
-                wanted.insert(
-                    topic.name.clone(),
-                    (topic.clone(), (0..topic.partitions).collect()),
-                );
+                wanted.insert(topic.name.clone(), (topic.clone(), (0..topic.partitions).collect()));
             }
         }
         Some(topics) => {
             for asked in topics {
                 if let Some(topic) = image.topic(&asked.topic) {
-                    let entry = wanted
-                        .entry(topic.name.clone())
-                        .or_insert_with(|| (topic.clone(), Vec::new()));
+                    let entry =
+                        wanted.entry(topic.name.clone()).or_insert_with(|| (topic.clone(), Vec::new()));
                     entry.1.extend(
-                        asked
-                            .partitions
-                            .into_iter()
-                            .filter(|index| (0..topic.partitions).contains(index)),
+                        asked.partitions.into_iter().filter(|index| (0..topic.partitions).contains(index)),
                     );
                 }
             }
         }
     }
-    let mut result = DescribeLogDirsResult::default().with_log_dir(StrBytes::from_string(
-        services.partitions.data_dir().display().to_string(),
-    ));
+    let mut result = DescribeLogDirsResult::default()
+        .with_log_dir(StrBytes::from_string(services.partitions.data_dir().display().to_string()));
     for (name, (topic, indexes)) in wanted {
         let mut partitions = Vec::with_capacity(indexes.len());
         for index in indexes {
@@ -66,10 +58,10 @@ pub fn handle(context: &Context, request: DescribeLogDirsRequest) -> DescribeLog
                 .with_partitions(partitions),
         );
     }
-    match services.partitions.space() {
-        Ok(space) => {
-            result.total_bytes = space.total_bytes;
-            result.usable_bytes = space.usable_bytes;
+    match services.partitions.disk().room() {
+        Ok(room) => {
+            let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+            (result.total_bytes, result.usable_bytes) = (bytes(room.total), bytes(room.usable));
         }
         Err(error) => {
             warn!(%error, "the room of the log directory is unknown");

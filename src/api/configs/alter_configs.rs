@@ -11,10 +11,8 @@ use crate::config::{AlterKind, AlterOp};
 /// Replaces the overrides of each resource: what is not named goes back to its default.
 pub async fn handle(context: Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
-    let names = request
-        .resources
-        .iter()
-        .map(|resource| (resource.resource_type, resource.resource_name.as_str()));
+    let names =
+        request.resources.iter().map(|resource| (resource.resource_type, resource.resource_name.as_str()));
     let again = shape::named_again(names);
     for resource in &request.resources {
         let outcome = if again.contains(&(resource.resource_type, resource.resource_name.as_str())) {
@@ -25,20 +23,12 @@ pub async fn handle(context: Context, request: AlterConfigsRequest) -> AlterConf
                 op: AlterKind::Set,
                 value: config.value.as_ref().map(ToString::to_string),
             });
-            shape::change_topic(
-                &context,
-                &resource.resource_name,
-                ops.collect(),
-                true,
-                request.validate_only,
-            )
-            .await
+            shape::change_topic(&context, &resource.resource_name, ops.collect(), true, request.validate_only)
+                .await
         } else {
             Err(shape::not_changeable(resource.resource_type))
         };
-        let (code, message) = outcome
-            .err()
-            .map_or((0, None), |(code, message)| (code, Some(message)));
+        let (code, message) = outcome.err().map_or((0, None), |(code, message)| (code, Some(message)));
         responses.push(
             AlterConfigsResourceResponse::default()
                 .with_error_code(code)

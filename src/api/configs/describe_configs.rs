@@ -23,15 +23,12 @@ pub fn handle(context: &Context, request: DescribeConfigsRequest) -> DescribeCon
                     Some(keys) => keys.iter().any(|key| key.as_str() == &*entry.name),
                     None => true,
                 };
-                let configs = entries
-                    .into_iter()
-                    .filter(wanted)
-                    .map(|entry| describe(&request, entry));
+                let configs = entries.into_iter().filter(wanted).map(|entry| describe(&request, entry));
                 result.with_configs(configs.collect())
             }
-            Err((code, message)) => result
-                .with_error_code(code)
-                .with_error_message(Some(StrBytes::from_string(message))),
+            Err((code, message)) => {
+                result.with_error_code(code).with_error_message(Some(StrBytes::from_string(message)))
+            }
         }
     });
     DescribeConfigsResponse::default().with_results(results.collect())
@@ -48,10 +45,7 @@ fn entries(context: &Context, resource: &DescribeConfigsResource) -> Result<Vec<
                     Ok(()) => ResponseError::UnknownTopicOrPartition,
                     Err(_) => ResponseError::InvalidTopicException,
                 };
-                (
-                    error.code(),
-                    format!("The topic '{}' does not exist.", name.escape_debug()),
-                )
+                (error.code(), format!("The topic '{}' does not exist.", name.escape_debug()))
             })?;
             describe_topic(&services.config, &TopicOverrides((*topic.overrides).clone()))
                 .map_err(|error| shape::refused(&error))
@@ -79,14 +73,8 @@ fn describe(request: &DescribeConfigsRequest, entry: ConfigEntry) -> DescribeCon
             .with_value(synonym.value.map(text))
             .with_source(shape::source_code(synonym.source))
     });
-    let synonyms = if request.include_synonyms {
-        synonyms.collect()
-    } else {
-        Vec::new()
-    };
-    let documentation = request
-        .include_documentation
-        .then(|| text(entry.documentation.to_string()));
+    let synonyms = if request.include_synonyms { synonyms.collect() } else { Vec::new() };
+    let documentation = request.include_documentation.then(|| text(entry.documentation.to_string()));
     DescribeConfigsResourceResult::default()
         .with_name(text(entry.name.to_string()))
         .with_value(entry.value.map(text))

@@ -19,10 +19,8 @@ pub async fn handle(
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
-    let names = request
-        .resources
-        .iter()
-        .map(|resource| (resource.resource_type, resource.resource_name.as_str()));
+    let names =
+        request.resources.iter().map(|resource| (resource.resource_type, resource.resource_name.as_str()));
     let again = shape::named_again(names);
     for resource in &request.resources {
         let outcome = if again.contains(&(resource.resource_type, resource.resource_name.as_str())) {
@@ -30,9 +28,7 @@ pub async fn handle(
         } else {
             change(&context, resource, request.validate_only).await
         };
-        let (code, message) = outcome
-            .err()
-            .map_or((0, None), |(code, message)| (code, Some(message)));
+        let (code, message) = outcome.err().map_or((0, None), |(code, message)| (code, Some(message)));
         responses.push(
             AlterConfigsResourceResponse::default()
                 .with_error_code(code)

@@ -43,11 +43,8 @@ pub fn type_code(value_type: ValueType) -> i8 {
 
 /// Kafka's code for a refused setting.
 pub fn refused(error: &ConfigError) -> Refused {
-    let code = if error.is_invalid_request() {
-        ResponseError::InvalidRequest
-    } else {
-        ResponseError::InvalidConfig
-    };
+    let code =
+        if error.is_invalid_request() { ResponseError::InvalidRequest } else { ResponseError::InvalidConfig };
     (code.code(), error.to_string())
 }
 
@@ -59,10 +56,7 @@ pub fn named_again<'a>(all: impl Iterator<Item = (i8, &'a str)>) -> HashSet<(i8,
 
 /// Kafka's answer for each of [`named_again`].
 pub fn refused_again() -> Refused {
-    (
-        ResponseError::InvalidRequest.code(),
-        "Each resource must appear at most once.".to_owned(),
-    )
+    (ResponseError::InvalidRequest.code(), "Each resource must appear at most once.".to_owned())
 }
 
 /// Changes a topic's overrides, starting from the present ones or from none. Two changes at once are made one after the
@@ -84,34 +78,21 @@ pub async fn change_topic(
             Ok(()) => ResponseError::UnknownTopicOrPartition,
             Err(_) => ResponseError::InvalidTopicException,
         };
-        return Err((
-            error.code(),
-            format!("The topic '{}' does not exist.", name.escape_debug()),
-        ));
+        return Err((error.code(), format!("The topic '{}' does not exist.", name.escape_debug())));
     };
     let config = services.config.clone();
     let change = move |topic: &Topic| {
-        let present = if replace {
-            TopicOverrides::default()
-        } else {
-            TopicOverrides((*topic.overrides).clone())
-        };
-        checked(&config, &present, &ops)
-            .map(|overrides| overrides.0)
-            .map_err(ChangeError)
+        let present =
+            if replace { TopicOverrides::default() } else { TopicOverrides((*topic.overrides).clone()) };
+        checked(&config, &present, &ops).map(|overrides| overrides.0).map_err(ChangeError)
     };
     if validate_only {
         return change(topic).map(drop).map_err(|error| error.0);
     }
-    let changed = services
-        .controller
-        .edit_overrides(TopicRef::Id(topic.id), change)
-        .await;
+    let changed = services.controller.edit_overrides(TopicRef::Id(topic.id), change).await;
     let topic = changed.map_err(|error| error.0)?;
     // What is answered holds from the next request on.
-    services
-        .partitions
-        .reconfigure(topic.id, topic.partitions, &services.topic_config(&topic));
+    services.partitions.reconfigure(topic.id, topic.partitions, &services.topic_config(&topic));
     Ok(())
 }
 
@@ -145,9 +126,8 @@ pub fn not_changeable(resource_type: i8) -> Refused {
             ResponseError::InvalidRequest.code(),
             "broker settings are read at start: change server.properties and restart".to_owned(),
         ),
-        other => (
-            ResponseError::InvalidRequest.code(),
-            format!("configs of resource type {other} are not served"),
-        ),
+        other => {
+            (ResponseError::InvalidRequest.code(), format!("configs of resource type {other} are not served"))
+        }
     }
 }

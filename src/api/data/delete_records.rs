@@ -21,10 +21,7 @@ pub async fn handle(context: Context, request: DeleteRecordsRequest) -> DeleteRe
                 .filter(|topic| (0..topic.partitions).contains(&partition.partition_index))
                 .ok_or(ResponseError::UnknownTopicOrPartition.code())
                 .and_then(|topic| {
-                    context
-                        .services
-                        .partition(topic, partition.partition_index)
-                        .map_err(|error| error.code())
+                    context.services.partition(topic, partition.partition_index).map_err(|error| error.code())
                 })
                 .and_then(|log| log.delete_records(partition.offset).map_err(|error| error.code()));
             raised |= result.is_ok();
@@ -38,11 +35,9 @@ pub async fn handle(context: Context, request: DeleteRecordsRequest) -> DeleteRe
                 .with_low_watermark(low_watermark)
         });
         let partitions = partitions.collect();
-        response.topics.push(
-            DeleteRecordsTopicResult::default()
-                .with_name(wanted.name)
-                .with_partitions(partitions),
-        );
+        response
+            .topics
+            .push(DeleteRecordsTopicResult::default().with_name(wanted.name).with_partitions(partitions));
     }
     if raised && !context.services.checkpoint().await {
         // Deleted records must not come back after a crash: without the checkpoint nothing was deleted for good.

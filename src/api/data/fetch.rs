@@ -59,10 +59,7 @@ pub fn handle(context: Context, correlation_id: i32, request: FetchRequest) -> O
     let uses_ids = context.version >= TOPIC_ID_FROM;
     let (id, epoch) = (request.session_id, request.session_epoch);
     let (named, forgotten) = named_partitions(&request);
-    let begun = context
-        .services
-        .fetch_sessions
-        .begin(id, epoch, uses_ids, named, &forgotten, now);
+    let begun = context.services.fetch_sessions.begin(id, epoch, uses_ids, named, &forgotten, now);
     let (mode, wishes) = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -76,11 +73,8 @@ pub fn handle(context: Context, correlation_id: i32, request: FetchRequest) -> O
         }
     };
     let image = context.services.image();
-    let targets = wishes.into_iter().map(|(key, wish)| Target {
-        found: find(&context, &image, &key),
-        key,
-        wish,
-    });
+    let targets =
+        wishes.into_iter().map(|(key, wish)| Target { found: find(&context, &image, &key), key, wish });
     let server_max = context.services.config.fetch_max_bytes;
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64).min(WAIT_MAX);
     let fetch = Fetch {
@@ -106,11 +100,7 @@ fn named_partitions(request: &FetchRequest) -> (Vec<(Key, Wish)>, Vec<Key>) {
         // The name is copied: a slice of the frame would keep the whole frame alive in the session.
         let name: Arc<str> = Arc::from(topic.topic.as_str());
         for partition in &topic.partitions {
-            let key = Key {
-                topic: name.clone(),
-                topic_id: topic.topic_id,
-                partition: partition.partition,
-            };
+            let key = Key { topic: name.clone(), topic_id: topic.topic_id, partition: partition.partition };
             let wish = Wish {
                 offset: partition.fetch_offset,
                 max_bytes: partition.partition_max_bytes,
@@ -124,11 +114,7 @@ fn named_partitions(request: &FetchRequest) -> (Vec<(Key, Wish)>, Vec<Key>) {
     for topic in &request.forgotten_topics_data {
         let name: Arc<str> = Arc::from(topic.topic.as_str());
         for partition in &topic.partitions {
-            forgotten.push(Key {
-                topic: name.clone(),
-                topic_id: topic.topic_id,
-                partition: *partition,
-            });
+            forgotten.push(Key { topic: name.clone(), topic_id: topic.topic_id, partition: *partition });
         }
     }
     (named, forgotten)
@@ -137,21 +123,14 @@ fn named_partitions(request: &FetchRequest) -> (Vec<(Key, Wish)>, Vec<Key>) {
 fn find(context: &Context, image: &MetadataImage, key: &Key) -> Result<Arc<Partition>, i16> {
     let by_id = context.version >= TOPIC_ID_FROM;
     let topic: &Arc<Topic> = if by_id {
-        image
-            .topic_by_id(key.topic_id)
-            .ok_or(ResponseError::UnknownTopicId.code())?
+        image.topic_by_id(key.topic_id).ok_or(ResponseError::UnknownTopicId.code())?
     } else {
-        image
-            .topic(&key.topic)
-            .ok_or(ResponseError::UnknownTopicOrPartition.code())?
+        image.topic(&key.topic).ok_or(ResponseError::UnknownTopicOrPartition.code())?
     };
     if !(0..topic.partitions).contains(&key.partition) {
         return Err(ResponseError::UnknownTopicOrPartition.code());
     }
-    context
-        .services
-        .partition(topic, key.partition)
-        .map_err(|error| error.code())
+    context.services.partition(topic, key.partition).map_err(|error| error.code())
 }
 
 /// What one pass over the partitions found.
@@ -165,11 +144,8 @@ struct Read {
 impl Fetch {
     fn read(&self) -> Read {
         let now_ms = self.context.services.now_ms();
-        let mut read = Read {
-            partitions: Vec::with_capacity(self.targets.len()),
-            bytes: 0,
-            must_answer: false,
-        };
+        let mut read =
+            Read { partitions: Vec::with_capacity(self.targets.len()), bytes: 0, must_answer: false };
         for target in &self.targets {
             let (mut data, records) = self.read_one(target, read.bytes, now_ms);
             // Null for those who do not ask, as in Kafka. Without transactions none was aborted.
@@ -222,19 +198,15 @@ impl Fetch {
 
     fn reply(&self, read: Read) -> Reply {
         self.context.services.metrics.observe_fetch(read.bytes);
-        let told = self
-            .targets
-            .iter()
-            .zip(&read.partitions)
-            .map(|(target, (data, records))| {
-                let told = Told {
-                    high_watermark: data.high_watermark,
-                    log_start_offset: data.log_start_offset,
-                    error: data.error_code,
-                    has_content: records.is_some() || data.diverging_epoch.epoch >= 0,
-                };
-                (&target.key, told)
-            });
+        let told = self.targets.iter().zip(&read.partitions).map(|(target, (data, records))| {
+            let told = Told {
+                high_watermark: data.high_watermark,
+                log_start_offset: data.log_start_offset,
+                error: data.error_code,
+                has_content: records.is_some() || data.diverging_epoch.epoch >= 0,
+            };
+            (&target.key, told)
+        });
         let news = self.context.services.fetch_sessions.news(self.mode, told);
         let mut topics: Vec<TopicPart> = Vec::new();
         for ((target, (data, records)), news) in self.targets.iter().zip(read.partitions).zip(news) {
@@ -247,10 +219,7 @@ impl Fetch {
             let part = PartitionPart { data, records };
             match topics.last_mut().filter(same_topic) {
                 Some(topic) => topic.partitions.push(part),
-                None => topics.push(TopicPart {
-                    topic: topic_head(&target.key),
-                    partitions: vec![part],
-                }),
+                None => topics.push(TopicPart { topic: topic_head(&target.key), partitions: vec![part] }),
             }
         }
         let head = FetchResponse::default().with_session_id(self.mode.session_id());
@@ -284,15 +253,10 @@ fn shape(index: i32, outcome: ReadOutcome) -> (PartitionData, Option<Chunk>) {
         .with_preferred_read_replica(BrokerId(-1))
         .with_records(Some(Default::default()));
     if let Some((epoch, end_offset)) = outcome.diverging {
-        data.diverging_epoch = EpochEndOffset::default()
-            .with_epoch(epoch)
-            .with_end_offset(end_offset);
+        data.diverging_epoch = EpochEndOffset::default().with_epoch(epoch).with_end_offset(end_offset);
     }
-    let records = outcome.slice.map(|slice| Chunk::File {
-        file: slice.file,
-        position: slice.position,
-        len: slice.len,
-    });
+    let records =
+        outcome.slice.map(|slice| Chunk::File { file: slice.file, position: slice.position, len: slice.len });
     (data, records)
 }
 

@@ -126,10 +126,7 @@ struct State {
 impl FetchSessions {
     /// A cache of at most `slots` sessions.
     pub fn new(slots: usize) -> FetchSessions {
-        FetchSessions {
-            slots,
-            state: Mutex::default(),
-        }
+        FetchSessions { slots, state: Mutex::default() }
     }
 
     /// Finds out how a request is to be answered, and which partitions it covers, in the order of the session.
@@ -177,10 +174,8 @@ impl FetchSessions {
         }
         session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
         session.last_used = now;
-        let wishes = session
-            .order
-            .iter()
-            .filter_map(|key| Some((key.clone(), session.partitions.get(key)?.wish)));
+        let wishes =
+            session.order.iter().filter_map(|key| Some((key.clone(), session.partitions.get(key)?.wish)));
         Ok((Mode::Incremental { id }, wishes.collect()))
     }
 
@@ -201,11 +196,7 @@ impl FetchSessions {
             if told.has_content {
                 served.insert(key);
             }
-            session
-                .partitions
-                .get_mut(key)
-                .is_none_or(|cached| cached.is_news(told))
-                || all
+            session.partitions.get_mut(key).is_none_or(|cached| cached.is_news(told)) || all
         });
         let news = news.collect();
         // Who got records goes to the end: with a byte limit the others come first next time.
@@ -246,33 +237,21 @@ impl Cached {
 impl State {
     fn open(&mut self, slots: usize, uses_ids: bool, named: &[(Key, Wish)], now: Instant) -> Option<i32> {
         while self.sessions.len() >= slots || self.partitions + named.len() > PARTITIONS_MAX {
-            let oldest = self
-                .sessions
-                .iter()
-                .min_by_key(|(_, session)| session.last_used)
-                .map(|(id, _)| *id)?;
+            let oldest =
+                self.sessions.iter().min_by_key(|(_, session)| session.last_used).map(|(id, _)| *id)?;
             if now.duration_since(self.sessions[&oldest].last_used) < EVICTABLE_AFTER {
                 return None;
             }
             self.remove(oldest);
         }
         loop {
-            self.next_id = if self.next_id == i32::MAX {
-                1
-            } else {
-                self.next_id + 1
-            };
+            self.next_id = if self.next_id == i32::MAX { 1 } else { self.next_id + 1 };
             if !self.sessions.contains_key(&self.next_id) {
                 break;
             }
         }
-        let mut session = Session {
-            epoch: 1,
-            uses_ids,
-            order: Vec::new(),
-            partitions: HashMap::new(),
-            last_used: now,
-        };
+        let mut session =
+            Session { epoch: 1, uses_ids, order: Vec::new(), partitions: HashMap::new(), last_used: now };
         session.update(named.to_vec(), &[]);
         self.partitions += session.partitions.len();
         self.sessions.insert(self.next_id, session);
@@ -300,15 +279,8 @@ impl Session {
                 cached.wish = wish;
             } else {
                 self.order.push(key.clone());
-                self.partitions.insert(
-                    key,
-                    Cached {
-                        wish,
-                        high_watermark: -1,
-                        log_start_offset: -1,
-                        error: 0,
-                    },
-                );
+                self.partitions
+                    .insert(key, Cached { wish, high_watermark: -1, log_start_offset: -1, error: 0 });
             }
         }
     }
@@ -320,29 +292,15 @@ mod tests {
     use std::time::Duration;
 
     fn key(partition: i32) -> Key {
-        Key {
-            topic: "t".into(),
-            topic_id: Uuid::nil(),
-            partition,
-        }
+        Key { topic: "t".into(), topic_id: Uuid::nil(), partition }
     }
 
     fn wish(offset: i64) -> Wish {
-        Wish {
-            offset,
-            max_bytes: 1,
-            current_leader_epoch: -1,
-            last_fetched_epoch: -1,
-        }
+        Wish { offset, max_bytes: 1, current_leader_epoch: -1, last_fetched_epoch: -1 }
     }
 
     fn told(high_watermark: i64, has_content: bool) -> Told {
-        Told {
-            high_watermark,
-            log_start_offset: 0,
-            error: 0,
-            has_content,
-        }
+        Told { high_watermark, log_start_offset: 0, error: 0, has_content }
     }
 
     #[test]
@@ -351,9 +309,7 @@ mod tests {
         let now = Instant::now();
         let named = vec![(key(0), wish(0)), (key(1), wish(0))];
         let (mode, all) = sessions.begin(0, 0, false, named, &[], now).unwrap();
-        let Mode::Full { id } = mode else {
-            panic!("a session is opened, not {mode:?}")
-        };
+        let Mode::Full { id } = mode else { panic!("a session is opened, not {mode:?}") };
         assert_eq!(all.len(), 2);
         let both = [(&key(0), told(5, true)), (&key(1), told(0, false))];
         assert_eq!(
@@ -362,34 +318,15 @@ mod tests {
             "a full answer names every partition"
         );
 
-        let (mode, all) = sessions
-            .begin(id, 1, false, vec![(key(0), wish(5))], &[], now)
-            .unwrap();
+        let (mode, all) = sessions.begin(id, 1, false, vec![(key(0), wish(5))], &[], now).unwrap();
         assert_eq!(mode, Mode::Incremental { id });
-        assert_eq!(
-            all,
-            vec![(key(1), wish(0)), (key(0), wish(5))],
-            "who got records comes last"
-        );
+        assert_eq!(all, vec![(key(1), wish(0)), (key(0), wish(5))], "who got records comes last");
         let both = [(&key(1), told(0, false)), (&key(0), told(6, false))];
-        assert_eq!(
-            sessions.news(mode, both.into_iter()),
-            [false, true],
-            "a moved high watermark is news"
-        );
+        assert_eq!(sessions.news(mode, both.into_iter()), [false, true], "a moved high watermark is news");
 
-        assert_eq!(
-            sessions.begin(id, 1, false, vec![], &[], now),
-            Err(SessionError::InvalidEpoch)
-        );
-        assert_eq!(
-            sessions.begin(id, 2, true, vec![], &[], now),
-            Err(SessionError::TopicIds)
-        );
-        assert_eq!(
-            sessions.begin(id + 1, 1, false, vec![], &[], now),
-            Err(SessionError::NotFound)
-        );
+        assert_eq!(sessions.begin(id, 1, false, vec![], &[], now), Err(SessionError::InvalidEpoch));
+        assert_eq!(sessions.begin(id, 2, true, vec![], &[], now), Err(SessionError::TopicIds));
+        assert_eq!(sessions.begin(id + 1, 1, false, vec![], &[], now), Err(SessionError::NotFound));
         let (_, all) = sessions.begin(id, 2, false, vec![], &[key(1)], now).unwrap();
         assert_eq!(all, vec![(key(0), wish(5))]);
         sessions.begin(id, -1, false, vec![], &[], now).unwrap();
@@ -400,26 +337,13 @@ mod tests {
     fn partitions_are_bounded_over_all_sessions() {
         let sessions = FetchSessions::new(10);
         let now = Instant::now();
-        let many = |count: usize| {
-            (0..count as i32)
-                .map(|index| (key(index), wish(0)))
-                .collect::<Vec<_>>()
-        };
+        let many = |count: usize| (0..count as i32).map(|index| (key(index), wish(0))).collect::<Vec<_>>();
         let open = |count, now| sessions.begin(0, 0, false, many(count), &[], now).unwrap().0;
-        let Mode::Full { id } = open(PARTITIONS_MAX - 1, now) else {
-            panic!("it fits")
-        };
+        let Mode::Full { id } = open(PARTITIONS_MAX - 1, now) else { panic!("it fits") };
         assert_eq!(open(2, now), Mode::Sessionless);
         let grown = sessions.begin(id, 1, false, many(PARTITIONS_MAX + 1), &[], now);
-        assert_eq!(
-            grown,
-            Err(SessionError::NotFound),
-            "a session that outgrows the bound is closed"
-        );
-        assert!(
-            matches!(open(PARTITIONS_MAX, now), Mode::Full { .. }),
-            "its partitions no longer count"
-        );
+        assert_eq!(grown, Err(SessionError::NotFound), "a session that outgrows the bound is closed");
+        assert!(matches!(open(PARTITIONS_MAX, now), Mode::Full { .. }), "its partitions no longer count");
         assert!(matches!(open(2, now + EVICTABLE_AFTER), Mode::Full { .. }));
         assert_eq!((sessions.len(), sessions.state.lock().partitions), (1, 2));
     }
@@ -428,12 +352,7 @@ mod tests {
     fn a_full_cache_replaces_only_what_is_long_unused() {
         let sessions = FetchSessions::new(1);
         let now = Instant::now();
-        let open = |now| {
-            sessions
-                .begin(0, 0, false, vec![(key(0), wish(0))], &[], now)
-                .unwrap()
-                .0
-        };
+        let open = |now| sessions.begin(0, 0, false, vec![(key(0), wish(0))], &[], now).unwrap().0;
         assert!(matches!(open(now), Mode::Full { .. }));
         assert_eq!(open(now + Duration::from_secs(1)), Mode::Sessionless);
         assert!(matches!(open(now + Duration::from_secs(121)), Mode::Full { .. }));

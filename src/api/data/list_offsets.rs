@@ -25,11 +25,7 @@ const LATEST_TIERED: i64 = -5;
 /// First version that tells the leader epoch of the offset (KIP-320).
 const LEADER_EPOCH_FROM: i16 = 4;
 
-const NONE_FOUND: TimedOffset = TimedOffset {
-    offset: -1,
-    timestamp: -1,
-    leader_epoch: -1,
-};
+const NONE_FOUND: TimedOffset = TimedOffset { offset: -1, timestamp: -1, leader_epoch: -1 };
 
 /// Looks up each partition.
 pub fn handle(context: &Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
@@ -44,9 +40,7 @@ pub fn handle(context: &Context, request: ListOffsetsRequest) -> ListOffsetsResp
             answer(context.version, partition.partition_index, found)
         });
         let partitions = partitions.collect();
-        ListOffsetsTopicResponse::default()
-            .with_name(wanted.name)
-            .with_partitions(partitions)
+        ListOffsetsTopicResponse::default().with_name(wanted.name).with_partitions(partitions)
     });
     ListOffsetsResponse::default().with_topics(topics.collect())
 }
@@ -55,13 +49,9 @@ fn look_up(context: &Context, topic: &Topic, wanted: &ListOffsetsPartition) -> R
     if !(0..topic.partitions).contains(&wanted.partition_index) {
         return Err(ResponseError::UnknownTopicOrPartition.code());
     }
-    let partition = context
-        .services
-        .partition(topic, wanted.partition_index)
-        .map_err(|error| error.code())?;
-    partition
-        .check_leader_epoch(wanted.current_leader_epoch)
-        .map_err(|error| error.code())?;
+    let partition =
+        context.services.partition(topic, wanted.partition_index).map_err(|error| error.code())?;
+    partition.check_leader_epoch(wanted.current_leader_epoch).map_err(|error| error.code())?;
     if context.version < known_from(wanted.timestamp) {
         return Err(ResponseError::UnsupportedVersion.code());
     }
@@ -70,9 +60,9 @@ fn look_up(context: &Context, topic: &Topic, wanted: &ListOffsetsPartition) -> R
         EARLIEST | EARLIEST_LOCAL => Some(partition.earliest()),
         LATEST_TIERED => None,
         MAX_TIMESTAMP => partition.max_timestamp().map_err(|error| error.code())?,
-        timestamp if timestamp >= 0 => partition
-            .offset_for_timestamp(timestamp)
-            .map_err(|error| error.code())?,
+        timestamp if timestamp >= 0 => {
+            partition.offset_for_timestamp(timestamp).map_err(|error| error.code())?
+        }
         _ => return Err(ResponseError::UnsupportedVersion.code()),
     };
     Ok(found.unwrap_or(NONE_FOUND))
@@ -98,9 +88,5 @@ fn answer(version: i16, index: i32, found: Result<TimedOffset, i16>) -> ListOffs
         .with_error_code(code)
         .with_timestamp(found.timestamp)
         .with_offset(found.offset)
-        .with_leader_epoch(if version >= LEADER_EPOCH_FROM {
-            found.leader_epoch
-        } else {
-            -1
-        })
+        .with_leader_epoch(if version >= LEADER_EPOCH_FROM { found.leader_epoch } else { -1 })
 }

@@ -33,9 +33,7 @@ pub fn handle(context: &Context, request: OffsetForLeaderEpochRequest) -> Offset
                 .with_end_offset(end_offset)
         });
         let partitions = partitions.collect();
-        OffsetForLeaderTopicResult::default()
-            .with_topic(wanted.topic)
-            .with_partitions(partitions)
+        OffsetForLeaderTopicResult::default().with_topic(wanted.topic).with_partitions(partitions)
     });
     OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
 }
@@ -44,12 +42,7 @@ fn look_up(context: &Context, topic: &Topic, wanted: &OffsetForLeaderPartition) 
     if !(0..topic.partitions).contains(&wanted.partition) {
         return Err(ResponseError::UnknownTopicOrPartition.code());
     }
-    let partition = context
-        .services
-        .partition(topic, wanted.partition)
-        .map_err(|error| error.code())?;
-    partition
-        .check_leader_epoch(wanted.current_leader_epoch)
-        .map_err(|error| error.code())?;
+    let partition = context.services.partition(topic, wanted.partition).map_err(|error| error.code())?;
+    partition.check_leader_epoch(wanted.current_leader_epoch).map_err(|error| error.code())?;
     Ok(partition.end_offset_for_epoch(wanted.leader_epoch))
 }

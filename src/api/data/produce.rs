@@ -121,10 +121,7 @@ fn refused_whole(request: &ProduceRequest) -> Option<ResponseError> {
         return Some(ResponseError::InvalidRequiredAcks);
     }
     // Transactions are not served: InitProducerId gives no transactional producer an id, so none comes here honestly.
-    request
-        .transactional_id
-        .as_ref()
-        .map(|_| ResponseError::TransactionalIdAuthorizationFailed)
+    request.transactional_id.as_ref().map(|_| ResponseError::TransactionalIdAuthorizationFailed)
 }
 
 fn find_topic<'a>(
@@ -136,9 +133,7 @@ fn find_topic<'a>(
     if version >= TOPIC_ID_FROM {
         image.topic_by_id(id).ok_or(ResponseError::UnknownTopicId.code())
     } else {
-        image
-            .topic(name)
-            .ok_or(ResponseError::UnknownTopicOrPartition.code())
+        image.topic(name).ok_or(ResponseError::UnknownTopicOrPartition.code())
     }
 }
 
@@ -153,15 +148,12 @@ fn append(
     if !(0..topic.partitions).contains(&data.index) {
         return Err(Failure::from_code(ResponseError::UnknownTopicOrPartition.code()));
     }
-    let partition = services
-        .partition(topic, data.index)
-        .map_err(|error| Failure::from_code(error.code()))?;
+    let partition =
+        services.partition(topic, data.index).map_err(|error| Failure::from_code(error.code()))?;
     let config = partition.config();
     let attempt = || {
         if acks == ACKS_ALL && config.min_insync_replicas > 1 {
-            return Err(AppendError::NotEnoughReplicas {
-                required: config.min_insync_replicas,
-            });
+            return Err(AppendError::NotEnoughReplicas { required: config.min_insync_replicas });
         }
         let records = data.records.ok_or(InvalidBatch::Empty)?;
         let rules = Rules {
@@ -225,12 +217,7 @@ struct Failure {
 
 impl Failure {
     fn from_code(code: i16) -> Failure {
-        Failure {
-            code,
-            log_start_offset: -1,
-            message: None,
-            record_errors: Vec::new(),
-        }
+        Failure { code, log_start_offset: -1, message: None, record_errors: Vec::new() }
     }
 
     fn from_append(error: &AppendError, partition: &Partition) -> Failure {

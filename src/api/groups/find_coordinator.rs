@@ -15,22 +15,10 @@ const BATCHED_FROM: i16 = 4;
 
 /// Names this broker for each key.
 pub fn handle(context: &Context, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
-    let error = if KEY_TYPES.contains(&request.key_type) {
-        0
-    } else {
-        ResponseError::InvalidRequest.code()
-    };
-    let (host, port) = if error == 0 {
-        context.advertised()
-    } else {
-        (String::new(), -1)
-    };
+    let error = if KEY_TYPES.contains(&request.key_type) { 0 } else { ResponseError::InvalidRequest.code() };
+    let (host, port) = if error == 0 { context.advertised() } else { (String::new(), -1) };
     let host = StrBytes::from_string(host);
-    let node_id = BrokerId(if error == 0 {
-        context.services.config.node_id
-    } else {
-        -1
-    });
+    let node_id = BrokerId(if error == 0 { context.services.config.node_id } else { -1 });
     if context.version < BATCHED_FROM {
         return FindCoordinatorResponse::default()
             .with_error_code(error)

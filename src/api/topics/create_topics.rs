@@ -44,23 +44,14 @@ pub async fn handle(context: Context, request: CreateTopicsRequest) -> CreateTop
         .iter()
         .map(|topic| {
             if doubled.contains(topic.name.as_str()) {
-                return Err((
-                    ResponseError::InvalidRequest.code(),
-                    "Duplicate topic name.".to_owned(),
-                ));
+                return Err((ResponseError::InvalidRequest.code(), "Duplicate topic name.".to_owned()));
             }
             check(&context, topic)
         })
         .collect();
-    let results = if request.validate_only {
-        planned(&context, checked)
-    } else {
-        created(&context, checked).await
-    };
-    let results = topics
-        .into_iter()
-        .zip(results)
-        .map(|(asked, result)| answer(&context, asked, result));
+    let results =
+        if request.validate_only { planned(&context, checked) } else { created(&context, checked).await };
+    let results = topics.into_iter().zip(results).map(|(asked, result)| answer(&context, asked, result));
     CreateTopicsResponse::default().with_topics(results.collect())
 }
 
@@ -73,30 +64,21 @@ struct Made {
 
 impl From<&Topic> for Made {
     fn from(topic: &Topic) -> Made {
-        Made {
-            id: topic.id,
-            partitions: topic.partitions,
-            overrides: (*topic.overrides).clone(),
-        }
+        Made { id: topic.id, partitions: topic.partitions, overrides: (*topic.overrides).clone() }
     }
 }
 
 fn planned(context: &Context, checked: Vec<Result<NewTopic, Refused>>) -> Vec<Result<Made, Refused>> {
-    let wanted: Vec<NewTopic> = checked
-        .iter()
-        .filter_map(|new| new.as_ref().ok().cloned())
-        .collect();
+    let wanted: Vec<NewTopic> = checked.iter().filter_map(|new| new.as_ref().ok().cloned()).collect();
     let mut outcomes = context.services.controller.check_topics(wanted).into_iter();
     checked
         .into_iter()
         .map(|new| {
             let new = new?;
             match outcomes.next() {
-                Some(Ok(())) => Ok(Made {
-                    id: uuid::Uuid::nil(),
-                    partitions: new.partitions,
-                    overrides: new.overrides,
-                }),
+                Some(Ok(())) => {
+                    Ok(Made { id: uuid::Uuid::nil(), partitions: new.partitions, overrides: new.overrides })
+                }
                 Some(Err(error)) => Err((error.code(), error.to_string())),
                 None => Err((
                     ResponseError::UnknownServerError.code(),
@@ -108,16 +90,8 @@ fn planned(context: &Context, checked: Vec<Result<NewTopic, Refused>>) -> Vec<Re
 }
 
 async fn created(context: &Context, checked: Vec<Result<NewTopic, Refused>>) -> Vec<Result<Made, Refused>> {
-    let wanted: Vec<NewTopic> = checked
-        .iter()
-        .filter_map(|new| new.as_ref().ok().cloned())
-        .collect();
-    let mut outcomes = context
-        .services
-        .controller
-        .create_topics(wanted)
-        .await
-        .into_iter();
+    let wanted: Vec<NewTopic> = checked.iter().filter_map(|new| new.as_ref().ok().cloned()).collect();
+    let mut outcomes = context.services.controller.create_topics(wanted).await.into_iter();
     checked
         .into_iter()
         .map(|new| {
@@ -143,11 +117,7 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
             factor => factor,
         };
         check_replication_factor(replicas)?;
-        if asked.num_partitions == DEFAULT {
-            config.num_partitions
-        } else {
-            asked.num_partitions
-        }
+        if asked.num_partitions == DEFAULT { config.num_partitions } else { asked.num_partitions }
     } else {
         if asked.num_partitions != DEFAULT || asked.replication_factor != DEFAULT as i16 {
             return refuse(
@@ -155,11 +125,8 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
                 "Both partition count or replication factor and a manual assignment were specified.",
             );
         }
-        let mut indexes: Vec<i32> = asked
-            .assignments
-            .iter()
-            .map(|assignment| assignment.partition_index)
-            .collect();
+        let mut indexes: Vec<i32> =
+            asked.assignments.iter().map(|assignment| assignment.partition_index).collect();
         indexes.sort_unstable();
         if !indexes.iter().copied().eq(0..indexes.len() as i32) {
             return refuse(
@@ -167,10 +134,7 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
                 "partitions should be a consecutive 0-based integer sequence",
             );
         }
-        if asked
-            .assignments
-            .iter()
-            .any(|assignment| !is_this_broker(config.node_id, &assignment.broker_ids))
+        if asked.assignments.iter().any(|assignment| !is_this_broker(config.node_id, &assignment.broker_ids))
         {
             return refuse(
                 ResponseError::InvalidReplicaAssignment,
@@ -181,10 +145,7 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
     };
     if let Some(null) = asked.configs.iter().find(|config| config.value.is_none()) {
         // INVALID_REQUEST where settings are altered, but INVALID_CONFIG here (`ControllerConfigurationValidator`).
-        let message = format!(
-            "Null value not supported for topic configs: {}",
-            null.name.escape_debug()
-        );
+        let message = format!("Null value not supported for topic configs: {}", null.name.escape_debug());
         return refuse(ResponseError::InvalidConfig, &message);
     }
     let ops: Vec<AlterOp> = asked
@@ -197,11 +158,7 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
         })
         .collect();
     let overrides = shape::checked(config, &TopicOverrides::default(), &ops)?;
-    Ok(NewTopic {
-        name: asked.name.to_string(),
-        partitions,
-        overrides: overrides.0,
-    })
+    Ok(NewTopic { name: asked.name.to_string(), partitions, overrides: overrides.0 })
 }
 
 /// One node holds one replica; the words are Kafka's (`StripedReplicaPlacer`).

@@ -17,42 +17,23 @@ const STATES_FROM: i16 = 6;
 /// Deletes each topic for itself; all share one write to the disk.
 pub async fn handle(context: Context, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
     let wanted: Vec<(Option<TopicName>, Uuid)> = if context.version >= STATES_FROM {
-        request
-            .topics
-            .into_iter()
-            .map(|state| (state.name, state.topic_id))
-            .collect()
+        request.topics.into_iter().map(|state| (state.name, state.topic_id)).collect()
     } else {
-        request
-            .topic_names
-            .into_iter()
-            .map(|name| (Some(name), Uuid::nil()))
-            .collect()
+        request.topic_names.into_iter().map(|name| (Some(name), Uuid::nil())).collect()
     };
     let enabled = context.services.config.delete_topic_enable;
     // What is asked for, or why it is refused before anything is decided.
     let checked: Vec<Result<TopicRef, (ResponseError, &str)>> = wanted
         .iter()
         .map(|(name, id)| match (name, id.is_nil()) {
-            _ if !enabled => Err((
-                ResponseError::TopicDeletionDisabled,
-                "Topic deletion is disabled.",
-            )),
+            _ if !enabled => Err((ResponseError::TopicDeletionDisabled, "Topic deletion is disabled.")),
             (Some(name), true) => Ok(TopicRef::Name(name.to_string())),
             (None, false) => Ok(TopicRef::Id(*id)),
             _ => Err((ResponseError::InvalidRequest, "either a name or an id is needed")),
         })
         .collect();
-    let topics = checked
-        .iter()
-        .filter_map(|topic| topic.as_ref().ok().cloned())
-        .collect();
-    let mut outcomes = context
-        .services
-        .controller
-        .delete_topics(topics)
-        .await
-        .into_iter();
+    let topics = checked.iter().filter_map(|topic| topic.as_ref().ok().cloned()).collect();
+    let mut outcomes = context.services.controller.delete_topics(topics).await.into_iter();
     let responses = wanted.into_iter().zip(checked).map(|((name, id), checked)| {
         let result = DeletableTopicResult::default().with_topic_id(id).with_name(name);
         match checked {
@@ -74,7 +55,5 @@ pub async fn handle(context: Context, request: DeleteTopicsRequest) -> DeleteTop
 }
 
 fn refused(result: DeletableTopicResult, code: i16, message: &str) -> DeletableTopicResult {
-    result
-        .with_error_code(code)
-        .with_error_message(Some(StrBytes::from_string(message.to_owned())))
+    result.with_error_code(code).with_error_message(Some(StrBytes::from_string(message.to_owned())))
 }

@@ -23,11 +23,7 @@ pub fn handle(context: &Context, request: DescribeTopicPartitionsRequest) -> Des
     let image = services.image();
     let mut wanted: BTreeMap<String, Option<Arc<Topic>>> = BTreeMap::new();
     if request.topics.is_empty() {
-        wanted.extend(
-            image
-                .topics()
-                .map(|topic| (topic.name.to_string(), Some(topic.clone()))),
-        );
+        wanted.extend(image.topics().map(|topic| (topic.name.to_string(), Some(topic.clone()))));
     }
     for topic in &request.topics {
         wanted.insert(topic.name.to_string(), image.topic(&topic.name).cloned());
@@ -49,12 +45,8 @@ pub fn handle(context: &Context, request: DescribeTopicPartitionsRequest) -> Des
             response.topics.push(unknown(name));
             continue;
         };
-        let until = topic
-            .partitions
-            .min(from.saturating_add(i32::try_from(left).unwrap_or(i32::MAX)));
-        let partitions: Vec<_> = (from..until)
-            .map(|index| describe(context, topic, index))
-            .collect();
+        let until = topic.partitions.min(from.saturating_add(i32::try_from(left).unwrap_or(i32::MAX)));
+        let partitions: Vec<_> = (from..until).map(|index| describe(context, topic, index)).collect();
         left -= partitions.len();
         response.topics.push(
             DescribeTopicPartitionsResponseTopic::default()

@@ -39,16 +39,11 @@ pub async fn handle(context: Context, request: MetadataRequest) -> MetadataRespo
         .with_host(StrBytes::from_string(host))
         .with_port(port)
         .with_rack(config.rack.clone().map(StrBytes::from_string));
-    let cluster_operations = if request.include_cluster_authorized_operations {
-        CLUSTER_OPERATIONS
-    } else {
-        NOT_ASKED
-    };
+    let cluster_operations =
+        if request.include_cluster_authorized_operations { CLUSTER_OPERATIONS } else { NOT_ASKED };
     MetadataResponse::default()
         .with_brokers(vec![broker])
-        .with_cluster_id(Some(StrBytes::from_string(
-            context.services.image().cluster_id.to_string(),
-        )))
+        .with_cluster_id(Some(StrBytes::from_string(context.services.image().cluster_id.to_string())))
         .with_controller_id(BrokerId(config.node_id))
         .with_cluster_authorized_operations(cluster_operations)
         .with_topics(topics)
@@ -58,10 +53,7 @@ fn all(context: &Context, request: &MetadataRequest) -> Vec<MetadataResponseTopi
     let image = context.services.image();
     let mut topics: Vec<&Arc<Topic>> = image.topics().collect();
     topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    topics
-        .into_iter()
-        .map(|topic| describe(context, request, topic))
-        .collect()
+    topics.into_iter().map(|topic| describe(context, request, topic)).collect()
 }
 
 async fn named(
@@ -87,10 +79,7 @@ async fn named(
         && let Err((code, reason)) =
             check_replication_factor(context.services.config.default_replication_factor)
     {
-        tracing::warn!(
-            reason,
-            "topics are not created on first use: default.replication.factor is not 1"
-        );
+        tracing::warn!(reason, "topics are not created on first use: default.replication.factor is not 1");
         refused.extend(missing.into_iter().map(|topic| (topic.name, code)));
     } else if !missing.is_empty() {
         let names: Vec<String> = missing.iter().map(|topic| topic.name.clone()).collect();
@@ -107,10 +96,7 @@ async fn named(
         }
     }
     let image = context.services.image();
-    wanted
-        .iter()
-        .map(|topic| look_up(context, request, &image, topic, &refused))
-        .collect()
+    wanted.iter().map(|topic| look_up(context, request, &image, topic, &refused)).collect()
 }
 
 fn look_up(
@@ -167,11 +153,7 @@ fn describe(context: &Context, request: &MetadataRequest, topic: &Topic) -> Meta
             .with_replica_nodes(vec![node])
             .with_isr_nodes(vec![node])
     });
-    let operations = if request.include_topic_authorized_operations {
-        TOPIC_OPERATIONS
-    } else {
-        NOT_ASKED
-    };
+    let operations = if request.include_topic_authorized_operations { TOPIC_OPERATIONS } else { NOT_ASKED };
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(StrBytes::from_string(topic.name.to_string()))))
         .with_topic_id(topic.id)

@@ -18,9 +18,9 @@ pub async fn handle(context: Context, request: InitProducerIdRequest) -> InitPro
         return refused(ResponseError::TransactionalIdAuthorizationFailed);
     }
     match context.services.producer_ids.next().await {
-        Ok(producer_id) => InitProducerIdResponse::default()
-            .with_producer_id(ProducerId(producer_id))
-            .with_producer_epoch(0),
+        Ok(producer_id) => {
+            InitProducerIdResponse::default().with_producer_id(ProducerId(producer_id)).with_producer_epoch(0)
+        }
         Err(error) => {
             error!(%error, "no producer id can be given out");
             refused(ResponseError::CoordinatorNotAvailable)

@@ -31,10 +31,7 @@ pub struct FileCache {
 impl FileCache {
     /// A cache that closes idle files above `capacity`.
     pub fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self {
-            capacity,
-            ring: Mutex::new(VecDeque::new()),
-        })
+        Arc::new(Self { capacity, ring: Mutex::new(VecDeque::new()) })
     }
 
     /// Handles in the ring; those of dropped logs leave when the hand passes.
@@ -73,18 +70,12 @@ pub(super) struct LogDir {
 
 impl LogDir {
     pub fn new(path: &Path, cache: Arc<FileCache>) -> Arc<Self> {
-        Arc::new(Self {
-            path: path.to_path_buf(),
-            cache,
-            stopped: AtomicBool::new(false),
-        })
+        Arc::new(Self { path: path.to_path_buf(), cache, stopped: AtomicBool::new(false) })
     }
 
     pub fn check(&self) -> Result<(), StorageError> {
         if self.stopped.load(Ordering::Acquire) {
-            return Err(StorageError::Stopped {
-                path: self.path.clone(),
-            });
+            return Err(StorageError::Stopped { path: self.path.clone() });
         }
         Ok(())
     }
@@ -185,10 +176,7 @@ impl FileHandle {
             .truncate(self.kind != FileKind::Log)
             .open(&path)
             .map_err(|source| StorageError::io("create", &path, source))?;
-        let length = file
-            .metadata()
-            .map_err(|source| StorageError::io("create", &path, source))?
-            .len();
+        let length = file.metadata().map_err(|source| StorageError::io("create", &path, source))?.len();
         if length > 0 {
             return Err(StorageError::corrupt(&path, 0, "a new segment's file holds data"));
         }
@@ -202,9 +190,7 @@ impl FileHandle {
     /// Bytes in the file.
     pub(super) fn len(self: &Arc<Self>) -> Result<u64, StorageError> {
         let file = self.file()?;
-        let metadata = file
-            .metadata()
-            .map_err(|source| StorageError::io("inspect", &self.path(), source))?;
+        let metadata = file.metadata().map_err(|source| StorageError::io("inspect", &self.path(), source))?;
         Ok(metadata.len())
     }
 
@@ -378,9 +364,7 @@ mod tests {
     fn idle_files_close_and_dirty_ones_stay_open() {
         let temp = tempfile::tempdir().unwrap();
         let dir = LogDir::new(temp.path(), FileCache::new(2));
-        let handles: Vec<_> = (0..8)
-            .map(|base| FileHandle::new(&dir, base, FileKind::Log))
-            .collect();
+        let handles: Vec<_> = (0..8).map(|base| FileHandle::new(&dir, base, FileKind::Log)).collect();
         for handle in &handles {
             handle.create().unwrap();
         }
@@ -413,10 +397,7 @@ mod tests {
         handle.sync().unwrap();
         assert!(!handle.is_dirty());
         handle.sync_failed();
-        assert!(matches!(
-            handle.write_at(b"x", b"", 1),
-            Err(StorageError::Stopped { .. })
-        ));
+        assert!(matches!(handle.write_at(b"x", b"", 1), Err(StorageError::Stopped { .. })));
         assert!(matches!(handle.sync(), Err(StorageError::Stopped { .. })));
     }
 

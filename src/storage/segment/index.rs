@@ -38,25 +38,13 @@ pub(super) struct Index<E> {
 impl<E: Entry> Index<E> {
     /// An index over a file that was just created.
     pub fn empty(base_offset: i64, file: Arc<FileHandle>) -> Self {
-        Self {
-            base_offset,
-            file,
-            written: 0,
-            pending: Vec::new(),
-            last: None,
-        }
+        Self { base_offset, file, written: 0, pending: Vec::new(), last: None }
     }
 
     /// Opens an existing index. A torn last entry counts as absent.
     pub fn open(base_offset: i64, file: Arc<FileHandle>) -> Result<Self, StorageError> {
         let written = usize::try_from(file.len()?).unwrap_or(usize::MAX) / E::SIZE;
-        let mut index = Self {
-            base_offset,
-            file,
-            written,
-            pending: Vec::new(),
-            last: None,
-        };
+        let mut index = Self { base_offset, file, written, pending: Vec::new(), last: None };
         if written > 0 {
             index.last = Some(index.get(written - 1)?);
         }
@@ -112,11 +100,7 @@ impl<E: Entry> Index<E> {
         let bytes = &mut bytes[..E::SIZE];
         let position = (index * E::SIZE) as u64;
         if self.file.read_at(bytes, position)? < E::SIZE {
-            return Err(StorageError::corrupt(
-                &self.file.path(),
-                position,
-                "index ends early",
-            ));
+            return Err(StorageError::corrupt(&self.file.path(), position, "index ends early"));
         }
         Ok(E::decode(self.base_offset, bytes))
     }

@@ -85,11 +85,7 @@ impl Log {
             let log = segment_path(path, base, ".log");
             let size = fs::metadata(&log).map_err(|source| StorageError::io("inspect", &log, source))?;
             if base != 0 || size.len() > 0 {
-                return Err(StorageError::corrupt(
-                    &log,
-                    0,
-                    "a new log's directory holds a log",
-                ));
+                return Err(StorageError::corrupt(&log, 0, "a new log's directory holds a log"));
             }
         }
         let log_dir = LogDir::new(path, files);
@@ -138,11 +134,7 @@ impl Log {
         if rolled {
             self.roll_to(header.base_offset, now_ms)?;
         }
-        if self
-            .epochs
-            .latest()
-            .is_none_or(|latest| header.partition_leader_epoch > latest)
-        {
+        if self.epochs.latest().is_none_or(|latest| header.partition_leader_epoch > latest) {
             self.assign_epoch(header.partition_leader_epoch, header.base_offset)?;
         }
         let interval = u64::from(self.config.index_interval_bytes);
@@ -153,11 +145,7 @@ impl Log {
     fn check_batch(&self, prefix: &[u8; 16], rest: &[u8], header: &BatchHeader) -> Result<(), StorageError> {
         let size = prefix.len() + rest.len();
         let refuse = |reason: String| {
-            Err(StorageError::corrupt(
-                &self.active.files.log.path(),
-                self.active.size,
-                reason,
-            ))
+            Err(StorageError::corrupt(&self.active.files.log.path(), self.active.size, reason))
         };
         if header.base_offset < self.end_offset() || header.last_offset_delta < 0 {
             return refuse(format!(
@@ -234,11 +222,7 @@ impl Log {
             }
             next_offset = segment.base;
         }
-        dirty
-            .into_iter()
-            .filter(|handle| handle.is_dirty())
-            .cloned()
-            .collect()
+        dirty.into_iter().filter(|handle| handle.is_dirty()).cloned().collect()
     }
 
     /// Writes the index entries that are still in memory, and gives the index files that must be synced
@@ -248,9 +232,7 @@ impl Log {
         let files = &mut self.active.files;
         files.index.write_pending()?;
         files.time.write_pending()?;
-        let dirty = [files.index.file(), files.time.file()]
-            .into_iter()
-            .filter(|handle| handle.is_dirty());
+        let dirty = [files.index.file(), files.time.file()].into_iter().filter(|handle| handle.is_dirty());
         Ok(dirty.cloned().collect())
     }
 
@@ -325,9 +307,7 @@ impl Log {
 
     pub(super) fn check_open(&self) -> Result<(), StorageError> {
         if self.closed {
-            return Err(StorageError::Closed {
-                path: self.dir.path.clone(),
-            });
+            return Err(StorageError::Closed { path: self.dir.path.clone() });
         }
         Ok(())
     }
@@ -401,17 +381,12 @@ impl Log {
     pub fn open_files(&self) -> usize {
         let sealed = self.sealed.iter().filter_map(Sealed::files_in_use);
         let handles = sealed.chain([&self.active.files]).flat_map(Files::handles);
-        handles
-            .chain([&self.entries])
-            .filter(|handle| handle.is_open())
-            .count()
+        handles.chain([&self.entries]).filter(|handle| handle.is_open()).count()
     }
 
     /// First offset behind sealed segment `index`.
     pub(super) fn bound(&self, index: usize) -> i64 {
-        self.sealed
-            .get(index + 1)
-            .map_or(self.active.base, |next| next.base)
+        self.sealed.get(index + 1).map_or(self.active.base, |next| next.base)
     }
 
     /// All segments, oldest first, the active one last: what retention decides on.
@@ -426,11 +401,7 @@ impl Log {
                 next_offset,
                 size: segment.size,
                 max_timestamp: newest.timestamp,
-                modified_ms: if newest.timestamp < 0 {
-                    modified(segment.base)?
-                } else {
-                    0
-                },
+                modified_ms: if newest.timestamp < 0 { modified(segment.base)? } else { 0 },
             });
         }
         infos.push(SegmentInfo {

@@ -149,20 +149,12 @@ impl Opening<'_> {
 
     /// Hands the headers of a trusted segment to whoever needs them.
     fn replay(&mut self, segment: &Active) -> Result<(), StorageError> {
-        let from = if self.epochs_lost {
-            i64::MIN
-        } else {
-            self.options.replay_from
-        };
+        let from = if self.epochs_lost { i64::MIN } else { self.options.replay_from };
         if segment.next_offset <= from {
             return Ok(());
         }
         let view = segment.view();
-        let mut walker = if from <= segment.base {
-            view.walk()
-        } else {
-            view.walk_to(from)?
-        };
+        let mut walker = if from <= segment.base { view.walk() } else { view.walk_to(from)? };
         while let Some(batch) = walker.next()? {
             observe(&mut self.epochs, &mut self.options, &batch.header);
         }
@@ -191,9 +183,7 @@ impl Opening<'_> {
         };
         let interval = u64::from(self.options.config.index_interval_bytes);
         let (epochs, options) = (&mut self.epochs, &mut self.options);
-        let scanned = scan(&mut active, size, interval, &mut |header| {
-            observe(epochs, options, header)
-        })?;
+        let scanned = scan(&mut active, size, interval, &mut |header| observe(epochs, options, header))?;
         self.recovery.recovered = true;
         self.recovery.batches_scanned += scanned.batches;
         let beyond = bound.is_some_and(|bound| active.next_offset > bound);
@@ -244,9 +234,7 @@ impl Opening<'_> {
         if !files.index.is_ascending()? || !files.time.is_ascending()? {
             return Ok(None);
         }
-        files
-            .index
-            .truncate_while(|entry| entry.offset < point && entry.position < size)?;
+        files.index.truncate_while(|entry| entry.offset < point && entry.position < size)?;
         files.time.truncate_while(|entry| entry.offset < point)?;
         let mut segment = Active::empty(base, files, self.options.now_ms);
         segment.size = size;
@@ -289,11 +277,7 @@ impl Opening<'_> {
         let (start, point) = (self.options.log_start_offset, self.options.recovery_point);
         if end < point && start < point {
             let reason = format!("the log ends at {end}, but was durable up to {point}");
-            return Err(StorageError::corrupt(
-                &active.files.log.path(),
-                active.size,
-                reason,
-            ));
+            return Err(StorageError::corrupt(&active.files.log.path(), active.size, reason));
         }
         let first = self.sealed.first().map_or(active.base, |segment| segment.base);
         let now_ms = self.options.now_ms;
@@ -332,10 +316,7 @@ impl Opening<'_> {
 }
 
 fn observe(epochs: &mut LeaderEpochs, options: &mut OpenOptions<'_>, header: &BatchHeader) {
-    if epochs
-        .latest()
-        .is_none_or(|latest| header.partition_leader_epoch > latest)
-    {
+    if epochs.latest().is_none_or(|latest| header.partition_leader_epoch > latest) {
         epochs.assign(header.partition_leader_epoch, header.base_offset);
     }
     if header.base_offset >= options.replay_from {

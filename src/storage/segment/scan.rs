@@ -34,15 +34,8 @@ pub(super) fn scan(
 ) -> Result<Scan, StorageError> {
     let log = active.files.log.clone();
     let mut walker = Walker::new(&log, active.size, length);
-    let mut bytes = Bytes {
-        file: &log,
-        chunk: Vec::new(),
-        at: 0,
-    };
-    let mut outcome = Scan {
-        batches: 0,
-        damage: None,
-    };
+    let mut bytes = Bytes { file: &log, chunk: Vec::new(), at: 0 };
+    let mut outcome = Scan { batches: 0, damage: None };
     loop {
         match step(&mut walker, &mut bytes, active) {
             Ok(None) => break,
@@ -81,11 +74,7 @@ fn step(
     }
     let path = bytes.file;
     if bytes.crc(batch.position + CRC_START, batch.end())? != batch.header.crc {
-        return Err(StorageError::corrupt(
-            &path.path(),
-            batch.position,
-            "checksum mismatch",
-        ));
+        return Err(StorageError::corrupt(&path.path(), batch.position, "checksum mismatch"));
     }
     Ok(Some(batch))
 }

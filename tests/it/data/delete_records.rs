@@ -10,15 +10,10 @@ const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 
 /// DeleteRecords of one partition; -1 deletes all that is committed.
 pub(super) fn request(topic: &str, partition: i32, offset: i64) -> DeleteRecordsRequest {
-    let partition = DeleteRecordsPartition::default()
-        .with_partition_index(partition)
-        .with_offset(offset);
-    let topic = DeleteRecordsTopic::default()
-        .with_name(request::name(topic))
-        .with_partitions(vec![partition]);
-    DeleteRecordsRequest::default()
-        .with_topics(vec![topic])
-        .with_timeout_ms(60_000)
+    let partition = DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset);
+    let topic =
+        DeleteRecordsTopic::default().with_name(request::name(topic)).with_partitions(vec![partition]);
+    DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(60_000)
 }
 
 fn delete(client: &mut Client, version: i16, topic: &str, partition: i32, offset: i64) -> (i16, i64) {
@@ -39,24 +34,16 @@ fn the_log_start_moves_up_and_never_back() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     fill(&mut client);
-    for (version, offset, low_watermark) in [
-        (0, 0, 0),
-        (0, 3, 3),
-        (1, 2, 3),
-        (2, 4, 4),
-        (2, -1, 10),
-        (2, 0, 10),
-    ] {
+    for (version, offset, low_watermark) in
+        [(0, 0, 0), (0, 3, 3), (1, 2, 3), (2, 4, 4), (2, -1, 10), (2, 0, 10)]
+    {
         assert_eq!(
             delete(&mut client, version, "t", 0, offset),
             (0, low_watermark),
             "v{version} at {offset}"
         );
         assert_eq!(client.list_offset("t", 0, -2).offset, low_watermark);
-        assert_eq!(
-            client.fetch("t", 0, low_watermark).log_start_offset,
-            low_watermark
-        );
+        assert_eq!(client.fetch("t", 0, low_watermark).log_start_offset, low_watermark);
     }
     assert_eq!(client.end_offset("t", 0), 10);
 }
@@ -80,11 +67,7 @@ fn what_cannot_be_deleted() {
     let mut client = broker.client();
     fill(&mut client);
     for offset in [11, i64::MAX, -2, i64::MIN] {
-        assert_eq!(
-            delete(&mut client, 2, "t", 0, offset),
-            (OFFSET_OUT_OF_RANGE, -1),
-            "{offset}"
-        );
+        assert_eq!(delete(&mut client, 2, "t", 0, offset), (OFFSET_OUT_OF_RANGE, -1), "{offset}");
     }
     for (topic, partition) in [("t", 1), ("t", -1), ("nowhere", 0)] {
         assert_eq!(

@@ -17,10 +17,7 @@ const LONG_MS: i32 = 100_000;
 
 fn base_offsets(data: &PartitionData) -> Vec<i64> {
     let records = data.records.clone().unwrap_or_default();
-    batch::headers(&records)
-        .iter()
-        .map(|header| header.base_offset)
-        .collect()
+    batch::headers(&records).iter().map(|header| header.base_offset).collect()
 }
 
 fn bytes(data: &PartitionData) -> usize {
@@ -32,10 +29,7 @@ fn three_batches(client: &mut Client, topic: &str, partition: i32) -> usize {
     let value = "x".repeat(500);
     let records = batch::at(1_000, &[&value, &value]);
     for number in 0..3 {
-        assert_eq!(
-            client.produce(topic, partition, records.clone()).base_offset,
-            number * 2
-        );
+        assert_eq!(client.produce(topic, partition, records.clone()).base_offset, number * 2);
     }
     records.len()
 }
@@ -55,22 +49,10 @@ fn every_version_reads_what_was_written() {
         let response = client.call(version, &request);
         assert_eq!((response.error_code, response.session_id), (0, 0), "v{version}");
         let topic = &response.responses[0];
-        assert_eq!(
-            topic.topic_id,
-            if version >= 13 { id } else { Uuid::nil() },
-            "v{version}"
-        );
-        assert_eq!(
-            topic.topic.as_str(),
-            if version >= 13 { "" } else { "t" },
-            "v{version}"
-        );
+        assert_eq!(topic.topic_id, if version >= 13 { id } else { Uuid::nil() }, "v{version}");
+        assert_eq!(topic.topic.as_str(), if version >= 13 { "" } else { "t" }, "v{version}");
         let data = &topic.partitions[0];
-        assert_eq!(
-            (data.error_code, data.high_watermark, data.last_stable_offset),
-            (0, 2, 2),
-            "v{version}"
-        );
+        assert_eq!((data.error_code, data.high_watermark, data.last_stable_offset), (0, 2, 2), "v{version}");
         let records = batch::records(data.records.as_ref().expect("records"));
         let values: Vec<_> = records.iter().map(batch::Consumed::value_text).collect();
         assert_eq!(values, ["a", "b"], "v{version}");
@@ -79,11 +61,7 @@ fn every_version_reads_what_was_written() {
         let response = client.call(version, &request.with_isolation_level(1));
         let data = &response.responses[0].partitions[0];
         assert_eq!(data.aborted_transactions, Some(Vec::new()), "v{version}");
-        assert_eq!(
-            data.records.as_ref().map(|bytes| batch::records(bytes)),
-            Some(records),
-            "v{version}"
-        );
+        assert_eq!(data.records.as_ref().map(|bytes| batch::records(bytes)), Some(records), "v{version}");
     }
 }
 
@@ -97,10 +75,8 @@ fn an_offset_inside_a_batch_gives_the_whole_batch() {
     assert_eq!(base_offsets(&client.fetch("t", 0, 3)), [2, 4]);
     assert_eq!(base_offsets(&client.fetch("t", 0, 5)), [4]);
     // Compressed batches are not opened for this.
-    let folded = batch::builder(5, &["a", "b", "c"])
-        .compression(Compression::Zstd, None)
-        .build()
-        .expect("a batch");
+    let folded =
+        batch::builder(5, &["a", "b", "c"]).compression(Compression::Zstd, None).build().expect("a batch");
     client.produce("t", 0, folded);
     assert_eq!(base_offsets(&client.fetch("t", 0, 8)), [6]);
 }
@@ -115,16 +91,8 @@ fn the_end_is_empty_and_beyond_it_is_out_of_range() {
     assert_eq!((data.error_code, bytes(&data), data.high_watermark), (0, 0, 6));
     for offset in [7, -1, i64::MAX, i64::MIN] {
         let data = client.fetch("t", 0, offset);
-        assert_eq!(
-            (data.error_code, bytes(&data)),
-            (OFFSET_OUT_OF_RANGE, 0),
-            "{offset}"
-        );
-        assert_eq!(
-            data.records,
-            Some(Default::default()),
-            "{offset}: no records are not null records"
-        );
+        assert_eq!((data.error_code, bytes(&data)), (OFFSET_OUT_OF_RANGE, 0), "{offset}");
+        assert_eq!(data.records, Some(Default::default()), "{offset}: no records are not null records");
     }
 }
 
@@ -140,17 +108,11 @@ fn an_error_is_told_without_waiting() {
         ("nowhere", 0, 0, UNKNOWN_TOPIC_OR_PARTITION),
     ] {
         // The healthy partition has nothing: without the error this would wait for a minute and a half.
-        let request = request::fetch(vec![
-            ("t", request::wanted(0, 0)),
-            (topic, request::wanted(partition, offset)),
-        ]);
+        let request =
+            request::fetch(vec![("t", request::wanted(0, 0)), (topic, request::wanted(partition, offset))]);
         let response = client.call(11, &request.with_max_wait_ms(LONG_MS));
-        let codes: Vec<_> = response
-            .responses
-            .iter()
-            .flat_map(|t| &t.partitions)
-            .map(|data| data.error_code)
-            .collect();
+        let codes: Vec<_> =
+            response.responses.iter().flat_map(|t| &t.partitions).map(|data| data.error_code).collect();
         assert_eq!(codes, [0, code], "{topic}-{partition} at {offset}");
     }
 }
@@ -170,10 +132,7 @@ fn unknown_ids_are_told_as_such() {
         request.topics[0].topic_id = topic_id;
         let response = client.call(13, &request);
         assert_eq!(response.responses[0].topic_id, topic_id);
-        assert_eq!(
-            response.responses[0].partitions[0].error_code, code,
-            "{topic_id}-{partition}"
-        );
+        assert_eq!(response.responses[0].partitions[0].error_code, code, "{topic_id}-{partition}");
     }
 }
 
@@ -240,11 +199,7 @@ fn a_batch_above_every_limit_is_returned_whole() {
         let wanted = request::wanted(0, 0).with_partition_max_bytes(partition_max_bytes);
         let response = client.call(11, &request::fetch(vec![("t", wanted)]).with_max_bytes(max_bytes));
         let data = &response.responses[0].partitions[0];
-        assert_eq!(
-            bytes(data),
-            count * len,
-            "{max_bytes} in all, {partition_max_bytes} of a partition"
-        );
+        assert_eq!(bytes(data), count * len, "{max_bytes} in all, {partition_max_bytes} of a partition");
         assert_eq!(base_offsets(data).len(), count);
     }
 }
@@ -254,29 +209,15 @@ fn partitions_share_max_bytes_in_their_order() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("t", 3, &[]);
-    let len = (0..3)
-        .map(|partition| three_batches(&mut client, "t", partition))
-        .max()
-        .expect("a batch");
+    let len = (0..3).map(|partition| three_batches(&mut client, "t", partition)).max().expect("a batch");
     let ask = |client: &mut Client, max_bytes: usize, order: [i32; 3]| -> Vec<usize> {
         let wanted = order.map(|partition| ("t", request::wanted(partition, 0)));
-        let response = client.call(
-            11,
-            &request::fetch(wanted.to_vec()).with_max_bytes(max_bytes as i32),
-        );
+        let response = client.call(11, &request::fetch(wanted.to_vec()).with_max_bytes(max_bytes as i32));
         assert_eq!(
-            response.responses[0]
-                .partitions
-                .iter()
-                .map(|data| data.partition_index)
-                .collect::<Vec<_>>(),
+            response.responses[0].partitions.iter().map(|data| data.partition_index).collect::<Vec<_>>(),
             order
         );
-        response.responses[0]
-            .partitions
-            .iter()
-            .map(|data| bytes(data) / len)
-            .collect()
+        response.responses[0].partitions.iter().map(|data| bytes(data) / len).collect()
     };
     // Only the first batch of the answer may pass the limit.
     assert_eq!(ask(&mut client, 1, [0, 1, 2]), [1, 0, 0]);
@@ -303,27 +244,13 @@ fn leader_epochs_are_compared() {
     broker.crash_and_restart(|_| ());
     let mut client = broker.client();
     client.produce("t", 0, batch::of(&["epoch 1"]));
-    for (epoch, code) in [
-        (-1, 0),
-        (1, 0),
-        (0, FENCED_LEADER_EPOCH),
-        (2, UNKNOWN_LEADER_EPOCH),
-    ] {
+    for (epoch, code) in [(-1, 0), (1, 0), (0, FENCED_LEADER_EPOCH), (2, UNKNOWN_LEADER_EPOCH)] {
         let wanted = request::wanted(0, 0).with_current_leader_epoch(epoch);
         let response = client.call(11, &request::fetch(vec![("t", wanted)]));
-        assert_eq!(
-            response.responses[0].partitions[0].error_code, code,
-            "epoch {epoch}"
-        );
+        assert_eq!(response.responses[0].partitions[0].error_code, code, "epoch {epoch}");
     }
     let records = batch::records(&client.fetch("t", 0, 0).records.expect("records"));
-    assert_eq!(
-        records
-            .iter()
-            .map(|record| record.leader_epoch)
-            .collect::<Vec<_>>(),
-        [0, 1]
-    );
+    assert_eq!(records.iter().map(|record| record.leader_epoch).collect::<Vec<_>>(), [0, 1]);
 }
 
 #[test]
@@ -340,10 +267,7 @@ fn a_history_that_parts_from_ours_is_told() {
         client.call(12, &request::fetch(vec![("t", wanted)]).with_max_wait_ms(LONG_MS));
     let data = &response.responses[0].partitions[0];
     assert_eq!((data.error_code, bytes(data)), (0, 0));
-    assert_eq!(
-        (data.diverging_epoch.epoch, data.diverging_epoch.end_offset),
-        (0, 2)
-    );
+    assert_eq!((data.diverging_epoch.epoch, data.diverging_epoch.end_offset), (0, 2));
     let wanted = request::wanted(0, 2).with_last_fetched_epoch(0);
     let response = client.call(12, &request::fetch(vec![("t", wanted)]));
     let data = &response.responses[0].partitions[0];

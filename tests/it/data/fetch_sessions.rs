@@ -10,9 +10,7 @@ const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
 const FETCH_SESSION_TOPIC_ID_ERROR: i16 = 106;
 
 fn in_session(id: i32, epoch: i32, partitions: Vec<(&str, FetchPartition)>) -> FetchRequest {
-    request::fetch(partitions)
-        .with_session_id(id)
-        .with_session_epoch(epoch)
+    request::fetch(partitions).with_session_id(id).with_session_epoch(epoch)
 }
 
 fn told(response: &FetchResponse) -> Vec<(String, i32)> {
@@ -20,12 +18,7 @@ fn told(response: &FetchResponse) -> Vec<(String, i32)> {
     response
         .responses
         .iter()
-        .flat_map(|topic| {
-            topic
-                .partitions
-                .iter()
-                .map(|data| (topic.topic.to_string(), data.partition_index))
-        })
+        .flat_map(|topic| topic.partitions.iter().map(|data| (topic.topic.to_string(), data.partition_index)))
         .collect()
 }
 
@@ -36,11 +29,7 @@ fn both() -> Vec<(&'static str, FetchPartition)> {
 fn begin(client: &mut Client) -> i32 {
     client.create_topic("t", 2, &[]);
     let response = client.call(11, &in_session(0, 0, both()));
-    assert_eq!(
-        told(&response),
-        [("t".into(), 0), ("t".into(), 1)],
-        "the first answer names every partition"
-    );
+    assert_eq!(told(&response), [("t".into(), 0), ("t".into(), 1)], "the first answer names every partition");
     assert_ne!(response.session_id, 0);
     response.session_id
 }
@@ -59,10 +48,7 @@ fn only_news_is_told() {
     let moved = client.call(11, &in_session(id, 3, vec![("t", request::wanted(1, 1))]));
     assert_eq!(told(&moved), []);
     broker.client().produce("t", 0, batch::of(&["more"]));
-    assert_eq!(
-        told(&client.call(11, &in_session(id, 4, Vec::new()))),
-        [("t".into(), 0)]
-    );
+    assert_eq!(told(&client.call(11, &in_session(id, 4, Vec::new()))), [("t".into(), 0)]);
 }
 
 #[test]
@@ -82,26 +68,14 @@ fn partitions_are_added_and_forgotten() {
     let id = begin(&mut client);
     client.create_topic("u", 1, &[]);
     let added = client.call(11, &in_session(id, 1, vec![("u", request::wanted(0, 0))]));
-    assert_eq!(
-        told(&added),
-        [("u".into(), 0)],
-        "a partition that is new to the session is news"
-    );
-    let forget = ForgottenTopic::default()
-        .with_topic(request::name("t"))
-        .with_partitions(vec![0]);
-    let forgotten = client.call(
-        11,
-        &in_session(id, 2, Vec::new()).with_forgotten_topics_data(vec![forget]),
-    );
+    assert_eq!(told(&added), [("u".into(), 0)], "a partition that is new to the session is news");
+    let forget = ForgottenTopic::default().with_topic(request::name("t")).with_partitions(vec![0]);
+    let forgotten = client.call(11, &in_session(id, 2, Vec::new()).with_forgotten_topics_data(vec![forget]));
     assert_eq!(told(&forgotten), []);
     for partition in 0..2 {
         broker.client().produce("t", partition, batch::of(&["v"]));
     }
-    assert_eq!(
-        told(&client.call(11, &in_session(id, 3, Vec::new()))),
-        [("t".into(), 1)]
-    );
+    assert_eq!(told(&client.call(11, &in_session(id, 3, Vec::new()))), [("t".into(), 1)]);
 }
 
 #[test]
@@ -125,22 +99,14 @@ fn sessions_that_do_not_exist_and_epochs_that_do_not_follow() {
     let id = begin(&mut client);
     let code = |client: &mut Client, id, epoch| {
         let response = client.call(11, &in_session(id, epoch, Vec::new()));
-        assert_eq!(
-            (response.session_id, response.responses.len()),
-            (0, 0),
-            "{id} {epoch}"
-        );
+        assert_eq!((response.session_id, response.responses.len()), (0, 0), "{id} {epoch}");
         response.error_code
     };
     assert_eq!(code(&mut client, id + 1, 1), FETCH_SESSION_ID_NOT_FOUND);
     assert_eq!(code(&mut client, id, 2), INVALID_FETCH_SESSION_EPOCH);
     assert_eq!(code(&mut client, id, i32::MAX), INVALID_FETCH_SESSION_EPOCH);
     assert_eq!(client.call(11, &in_session(id, 1, Vec::new())).error_code, 0);
-    assert_eq!(
-        code(&mut client, id, 1),
-        INVALID_FETCH_SESSION_EPOCH,
-        "an epoch is used once"
-    );
+    assert_eq!(code(&mut client, id, 1), INVALID_FETCH_SESSION_EPOCH, "an epoch is used once");
 }
 
 #[test]
@@ -159,10 +125,7 @@ fn the_last_epoch_closes_the_session_and_reads_everything() {
     let id = begin(&mut client);
     let last = client.call(11, &in_session(id, -1, both()));
     assert_eq!((told(&last).len(), last.session_id), (2, 0));
-    assert_eq!(
-        client.call(11, &in_session(id, 1, Vec::new())).error_code,
-        FETCH_SESSION_ID_NOT_FOUND
-    );
+    assert_eq!(client.call(11, &in_session(id, 1, Vec::new())).error_code, FETCH_SESSION_ID_NOT_FOUND);
 }
 
 #[test]
@@ -173,16 +136,8 @@ fn epoch_zero_replaces_the_session() {
     let replaced = client.call(11, &in_session(id, 0, both()));
     assert_eq!(told(&replaced).len(), 2);
     assert!(replaced.session_id != 0 && replaced.session_id != id);
-    assert_eq!(
-        client.call(11, &in_session(id, 1, Vec::new())).error_code,
-        FETCH_SESSION_ID_NOT_FOUND
-    );
-    assert_eq!(
-        client
-            .call(11, &in_session(replaced.session_id, 1, Vec::new()))
-            .error_code,
-        0
-    );
+    assert_eq!(client.call(11, &in_session(id, 1, Vec::new())).error_code, FETCH_SESSION_ID_NOT_FOUND);
+    assert_eq!(client.call(11, &in_session(replaced.session_id, 1, Vec::new())).error_code, 0);
 }
 
 #[test]
@@ -192,11 +147,7 @@ fn a_full_cache_gives_answers_without_a_session() {
     let id = begin(&mut client);
     let second = broker.client().call(11, &in_session(0, 0, both()));
     assert_eq!((told(&second).len(), second.session_id), (2, 0));
-    assert_eq!(
-        client.call(11, &in_session(id, 1, Vec::new())).error_code,
-        0,
-        "the first session lives on"
-    );
+    assert_eq!(client.call(11, &in_session(id, 1, Vec::new())).error_code, 0, "the first session lives on");
 }
 
 #[test]

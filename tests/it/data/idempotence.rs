@@ -15,10 +15,7 @@ fn a_repeat_is_answered_with_its_first_offset() {
     client.create_topic("t", 1, &[]);
     for batch_number in 0..7 {
         let answer = client.produce("t", 0, batch::sequenced(9, 0, batch_number * 2, &["a", "b"]));
-        assert_eq!(
-            (answer.error_code, answer.base_offset),
-            (0, i64::from(batch_number) * 2)
-        );
+        assert_eq!((answer.error_code, answer.base_offset), (0, i64::from(batch_number) * 2));
     }
     // The newest five are known, as many as a producer may have in flight.
     for batch_number in 2..7 {
@@ -38,12 +35,7 @@ fn sequences_that_do_not_follow_are_refused() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("t", 1, &[]);
-    assert_eq!(
-        client
-            .produce("t", 0, batch::sequenced(9, 0, 0, &["a", "b"]))
-            .error_code,
-        0
-    );
+    assert_eq!(client.produce("t", 0, batch::sequenced(9, 0, 0, &["a", "b"])).error_code, 0);
     for base_sequence in [3, 1, 100, i32::MAX] {
         let answer = client.produce("t", 0, batch::sequenced(9, 0, base_sequence, &["c"]));
         assert_eq!(answer.error_code, OUT_OF_ORDER_SEQUENCE_NUMBER, "{base_sequence}");
@@ -55,12 +47,7 @@ fn sequences_that_do_not_follow_are_refused() {
         assert_eq!(answer.error_code, OUT_OF_ORDER_SEQUENCE_NUMBER, "{values:?}");
     }
     assert_eq!(client.end_offset("t", 0), 2);
-    assert_eq!(
-        client
-            .produce("t", 0, batch::sequenced(9, 0, 2, &["c"]))
-            .base_offset,
-        2
-    );
+    assert_eq!(client.produce("t", 0, batch::sequenced(9, 0, 2, &["c"])).base_offset, 2);
 }
 
 #[test]
@@ -82,29 +69,14 @@ fn a_new_epoch_begins_at_zero_and_fences_the_old_one() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("t", 1, &[]);
+    assert_eq!(client.produce("t", 0, batch::sequenced(9, 4, 0, &["a"])).error_code, 0);
     assert_eq!(
-        client
-            .produce("t", 0, batch::sequenced(9, 4, 0, &["a"]))
-            .error_code,
-        0
-    );
-    assert_eq!(
-        client
-            .produce("t", 0, batch::sequenced(9, 5, 1, &["b"]))
-            .error_code,
+        client.produce("t", 0, batch::sequenced(9, 5, 1, &["b"])).error_code,
         OUT_OF_ORDER_SEQUENCE_NUMBER
     );
-    assert_eq!(
-        client
-            .produce("t", 0, batch::sequenced(9, 5, 0, &["b"]))
-            .error_code,
-        0
-    );
+    assert_eq!(client.produce("t", 0, batch::sequenced(9, 5, 0, &["b"])).error_code, 0);
     let stale = client.produce("t", 0, batch::sequenced(9, 4, 1, &["c"]));
-    assert_eq!(
-        (stale.error_code, stale.base_offset),
-        (INVALID_PRODUCER_EPOCH, -1)
-    );
+    assert_eq!((stale.error_code, stale.base_offset), (INVALID_PRODUCER_EPOCH, -1));
     assert_eq!(client.end_offset("t", 0), 2);
 }
 
@@ -143,17 +115,12 @@ fn a_repeat_in_log_append_time_tells_the_first_time() {
     let sent = batch::sequenced(9, 0, 0, &["a"]);
     let first = client.produce("t", 0, sent.clone());
     let again = client.produce("t", 0, sent);
-    assert_eq!(
-        (again.base_offset, again.log_append_time_ms),
-        (first.base_offset, first.log_append_time_ms)
-    );
+    assert_eq!((again.base_offset, again.log_append_time_ms), (first.base_offset, first.log_append_time_ms));
     assert!(first.log_append_time_ms > 0);
 }
 
 fn idempotent() -> InitProducerIdRequest {
-    InitProducerIdRequest::default()
-        .with_transactional_id(None)
-        .with_transaction_timeout_ms(60_000)
+    InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000)
 }
 
 #[test]
@@ -165,11 +132,7 @@ fn producer_ids_are_never_given_twice() {
         for version in 0..=5 {
             let answer = client.call(version, &idempotent());
             assert_eq!((answer.error_code, answer.producer_epoch), (0, 0), "v{version}");
-            assert!(
-                seen.insert(answer.producer_id.0),
-                "{:?} was given before",
-                answer.producer_id
-            );
+            assert!(seen.insert(answer.producer_id.0), "{:?} was given before", answer.producer_id);
         }
         drop(client);
         broker.restart();

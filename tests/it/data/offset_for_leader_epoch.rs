@@ -23,9 +23,8 @@ fn ask(
         .with_partition(partition)
         .with_current_leader_epoch(current)
         .with_leader_epoch(epoch);
-    let topic = OffsetForLeaderTopic::default()
-        .with_topic(request::name(topic))
-        .with_partitions(vec![wanted]);
+    let topic =
+        OffsetForLeaderTopic::default().with_topic(request::name(topic)).with_partitions(vec![wanted]);
     let mut request = OffsetForLeaderEpochRequest::default().with_topics(vec![topic]);
     if version >= 3 {
         request.replica_id = BrokerId(-1);
@@ -50,11 +49,7 @@ fn each_epoch_ends_where_the_next_began() {
     client.produce("t", 0, batch::of(&["e"]));
     for version in 2..=4 {
         for (epoch, expected) in [(0, (0, 0, 2)), (1, (0, 1, 4)), (2, (0, 2, 5))] {
-            assert_eq!(
-                ask(&mut client, version, "t", 0, -1, epoch),
-                expected,
-                "v{version} epoch {epoch}"
-            );
+            assert_eq!(ask(&mut client, version, "t", 0, -1, epoch), expected, "v{version} epoch {epoch}");
         }
         for unknown in [3, -1, i32::MAX] {
             assert_eq!(
@@ -75,11 +70,7 @@ fn what_does_not_exist_and_epochs_that_do_not_fit() {
     let mut client = broker.client();
     for (topic, partition) in [("t", 1), ("t", -1), ("nowhere", 0)] {
         let expected = (UNKNOWN_TOPIC_OR_PARTITION, -1, -1);
-        assert_eq!(
-            ask(&mut client, 4, topic, partition, -1, 0),
-            expected,
-            "{topic}-{partition}"
-        );
+        assert_eq!(ask(&mut client, 4, topic, partition, -1, 0), expected, "{topic}-{partition}");
     }
     assert_eq!(ask(&mut client, 4, "t", 0, 1, 0), (0, 0, 1));
     assert_eq!(ask(&mut client, 4, "t", 0, 0, 0), (FENCED_LEADER_EPOCH, -1, -1));

@@ -25,11 +25,7 @@ fn every_version_appends_and_tells_the_offset() {
         }
         let response = client.call(version, &request);
         let partition = &response.responses[0].partition_responses[0];
-        assert_eq!(
-            (partition.error_code, partition.base_offset),
-            (0, offset),
-            "v{version}"
-        );
+        assert_eq!((partition.error_code, partition.base_offset), (0, offset), "v{version}");
         assert_eq!(partition.log_append_time_ms, -1, "v{version}");
         let log_start = if version >= 5 { 0 } else { -1 };
         assert_eq!(partition.log_start_offset, log_start, "v{version}");
@@ -45,11 +41,7 @@ fn acks_one_and_all_are_answered_and_none_is_not() {
     for (acks, offset) in [(1, 0), (-1, 1)] {
         let response = client.call(9, &request::produce("t", 0, acks, batch::of(&["v"])));
         let partition = &response.responses[0].partition_responses[0];
-        assert_eq!(
-            (partition.error_code, partition.base_offset),
-            (0, offset),
-            "acks={acks}"
-        );
+        assert_eq!((partition.error_code, partition.base_offset), (0, offset), "acks={acks}");
     }
     client.begin(9, &request::produce("t", 0, 0, batch::of(&["v"])));
     // The next answer on the connection is that of the next request.
@@ -64,11 +56,7 @@ fn acks_that_do_not_exist_are_refused() {
     for acks in [2, -2, i16::MAX, i16::MIN] {
         let response = client.call(9, &request::produce("t", 0, acks, batch::of(&["v"])));
         let partition = &response.responses[0].partition_responses[0];
-        assert_eq!(
-            (partition.error_code, partition.base_offset),
-            (INVALID_REQUIRED_ACKS, -1),
-            "acks={acks}"
-        );
+        assert_eq!((partition.error_code, partition.base_offset), (INVALID_REQUIRED_ACKS, -1), "acks={acks}");
     }
     assert_eq!(client.end_offset("t", 0), 0);
 }
@@ -79,11 +67,7 @@ fn an_error_without_acks_closes_the_connection() {
     let mut client = broker.client();
     client.create_topic("t", 1, &[]);
     let corrupt = batch::with_byte(&batch::of(&["v"]), 20, 0);
-    let corrupt = if corrupt == batch::of(&["v"]) {
-        batch::with_byte(&corrupt, 20, 1)
-    } else {
-        corrupt
-    };
+    let corrupt = if corrupt == batch::of(&["v"]) { batch::with_byte(&corrupt, 20, 1) } else { corrupt };
     for request in [
         request::produce("t", 0, 0, corrupt),
         request::produce("t", 1, 0, batch::of(&["v"])),
@@ -101,14 +85,7 @@ fn partitions_and_topics_that_do_not_exist() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     let id = client.create_topic("t", 2, &[]);
-    for (topic, partition) in [
-        ("t", 2),
-        ("t", -1),
-        ("t", i32::MAX),
-        ("nowhere", 0),
-        ("..", 0),
-        ("", 0),
-    ] {
+    for (topic, partition) in [("t", 2), ("t", -1), ("t", i32::MAX), ("nowhere", 0), ("..", 0), ("", 0)] {
         let answer = client.produce(topic, partition, batch::of(&["v"]));
         assert_eq!(
             (answer.error_code, answer.base_offset),
@@ -116,19 +93,13 @@ fn partitions_and_topics_that_do_not_exist() {
             "{topic}-{partition}"
         );
     }
-    for (topic_id, code) in [
-        (id, 0),
-        (Uuid::from_u128(7), UNKNOWN_TOPIC_ID),
-        (Uuid::nil(), UNKNOWN_TOPIC_ID),
-    ] {
+    for (topic_id, code) in [(id, 0), (Uuid::from_u128(7), UNKNOWN_TOPIC_ID), (Uuid::nil(), UNKNOWN_TOPIC_ID)]
+    {
         let mut request = request::produce("", 0, -1, batch::of(&["v"]));
         request.topic_data[0].topic_id = topic_id;
         let response = client.call(13, &request);
         assert_eq!(response.responses[0].topic_id, topic_id);
-        assert_eq!(
-            response.responses[0].partition_responses[0].error_code, code,
-            "{topic_id}"
-        );
+        assert_eq!(response.responses[0].partition_responses[0].error_code, code, "{topic_id}");
     }
 }
 
@@ -139,20 +110,11 @@ fn one_bad_partition_does_not_spoil_the_others() {
     client.create_topic("a", 2, &[]);
     client.create_topic("b", 1, &[]);
     let mut request = request::produce("a", 0, -1, batch::of(&["a0"]));
-    let more = [
-        ("a", 1, batch::of(&["a1"])),
-        ("b", 0, batch::of(&["b0"])),
-        ("nowhere", 0, batch::of(&["n"])),
-    ];
+    let more =
+        [("a", 1, batch::of(&["a1"])), ("b", 0, batch::of(&["b0"])), ("nowhere", 0, batch::of(&["n"]))];
     for (topic, partition, records) in more {
-        let data: TopicProduceData = request::produce(topic, partition, -1, records)
-            .topic_data
-            .remove(0);
-        match request
-            .topic_data
-            .iter_mut()
-            .find(|known| known.name == data.name)
-        {
+        let data: TopicProduceData = request::produce(topic, partition, -1, records).topic_data.remove(0);
+        match request.topic_data.iter_mut().find(|known| known.name == data.name) {
             Some(known) => known.partition_data.extend(data.partition_data),
             None => request.topic_data.push(data),
         }
@@ -164,22 +126,11 @@ fn one_bad_partition_does_not_spoil_the_others() {
         .responses
         .iter()
         .flat_map(|topic| {
-            topic
-                .partition_responses
-                .iter()
-                .map(|part| (topic.name.to_string(), part.index, part.error_code))
+            topic.partition_responses.iter().map(|part| (topic.name.to_string(), part.index, part.error_code))
         })
         .collect();
-    let expected = [
-        ("a", 0, 0),
-        ("a", 1, 87),
-        ("b", 0, 0),
-        ("nowhere", 0, UNKNOWN_TOPIC_OR_PARTITION),
-    ];
-    assert_eq!(
-        codes,
-        expected.map(|(topic, index, code)| (topic.to_owned(), index, code))
-    );
+    let expected = [("a", 0, 0), ("a", 1, 87), ("b", 0, 0), ("nowhere", 0, UNKNOWN_TOPIC_OR_PARTITION)];
+    assert_eq!(codes, expected.map(|(topic, index, code)| (topic.to_owned(), index, code)));
     assert_eq!(client.values("a", 0, 0), ["a0"]);
     assert_eq!(client.end_offset("a", 1), 0);
     assert_eq!(client.values("b", 0, 0), ["b0"]);
@@ -190,10 +141,7 @@ fn more_in_sync_replicas_than_there_are_refuse_acks_all_only() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("t", 1, &[("min.insync.replicas", "2")]);
-    assert_eq!(
-        client.produce("t", 0, batch::of(&["v"])).error_code,
-        NOT_ENOUGH_REPLICAS
-    );
+    assert_eq!(client.produce("t", 0, batch::of(&["v"])).error_code, NOT_ENOUGH_REPLICAS);
     assert_eq!(client.end_offset("t", 0), 0);
     let response = client.call(9, &request::produce("t", 0, 1, batch::of(&["v"])));
     assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
@@ -220,12 +168,8 @@ fn header_keys_may_repeat_and_nulls_stay_null() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("t", 1, &[]);
-    let headers: [(&[u8], Option<&[u8]>); 4] = [
-        (b"k", Some(b"1")),
-        (b"k", Some(b"2")),
-        (b"", None),
-        (b"k", Some(b"")),
-    ];
+    let headers: [(&[u8], Option<&[u8]>); 4] =
+        [(b"k", Some(b"1")), (b"k", Some(b"2")), (b"", None), (b"k", Some(b""))];
     let sent = tidelog::record::BatchBuilder::new()
         .record_with_headers(1_000, Some(b"key"), Some(b"value"), &headers)
         .record(1_001, None, None)
@@ -234,24 +178,13 @@ fn header_keys_may_repeat_and_nulls_stay_null() {
         .expect("a batch");
     assert_eq!(client.produce("t", 0, sent).error_code, 0);
     let records = batch::records(&client.fetch("t", 0, 0).records.expect("records"));
-    let expected: Vec<(Vec<u8>, Option<Vec<u8>>)> = headers
-        .iter()
-        .map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)))
-        .collect();
+    let expected: Vec<(Vec<u8>, Option<Vec<u8>>)> =
+        headers.iter().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect();
     assert_eq!(records[0].headers, expected);
     assert_eq!((records[1].key.clone(), records[1].value.clone()), (None, None));
-    assert_eq!(
-        (records[2].key.clone(), records[2].value.clone()),
-        (Some(Vec::new()), Some(Vec::new()))
-    );
-    assert_eq!(
-        records.iter().map(|record| record.timestamp).collect::<Vec<_>>(),
-        [1_000, 1_001, 999]
-    );
-    assert_eq!(
-        records.iter().map(|record| record.offset).collect::<Vec<_>>(),
-        [0, 1, 2]
-    );
+    assert_eq!((records[2].key.clone(), records[2].value.clone()), (Some(Vec::new()), Some(Vec::new())));
+    assert_eq!(records.iter().map(|record| record.timestamp).collect::<Vec<_>>(), [1_000, 1_001, 999]);
+    assert_eq!(records.iter().map(|record| record.offset).collect::<Vec<_>>(), [0, 1, 2]);
 }
 
 #[test]
@@ -264,17 +197,9 @@ fn log_append_time_replaces_the_producers_and_is_told() {
     let answer = client.produce("t", 0, batch::at(i64::MAX / 2, &["a", "b"]));
     let after = batch::now_ms();
     assert_eq!(answer.error_code, 0);
-    assert!(
-        (before..=after).contains(&answer.log_append_time_ms),
-        "{}",
-        answer.log_append_time_ms
-    );
+    assert!((before..=after).contains(&answer.log_append_time_ms), "{}", answer.log_append_time_ms);
     let records = batch::records(&client.fetch("t", 0, 0).records.expect("records"));
-    assert!(
-        records
-            .iter()
-            .all(|record| record.timestamp == answer.log_append_time_ms)
-    );
+    assert!(records.iter().all(|record| record.timestamp == answer.log_append_time_ms));
     assert_eq!(records.len(), 2);
 }
 
@@ -327,16 +252,9 @@ fn many_producers_share_a_partition_without_gap_or_overlap() {
                 assert_eq!(record.offset, next);
                 next += 1;
             }
-            assert!(
-                next <= data.high_watermark,
-                "{next} was read below {}",
-                data.high_watermark
-            );
+            assert!(next <= data.high_watermark, "{next} was read below {}", data.high_watermark);
         }
-        producers
-            .into_iter()
-            .flat_map(|producer| producer.join().expect("a producer"))
-            .collect()
+        producers.into_iter().flat_map(|producer| producer.join().expect("a producer")).collect()
     });
     given.sort_unstable();
     assert_eq!(given, (0..total).step_by(2).collect::<Vec<_>>());

@@ -22,11 +22,7 @@ fn await_log_start(client: &mut Client, wanted: i64) {
 fn old_segments_go() {
     let broker = TestBroker::with(&[("log.retention.check.interval.ms", "50")]);
     let mut client = broker.client();
-    let configs = [
-        ("segment.ms", "1000"),
-        ("retention.ms", "3600000"),
-        ("file.delete.delay.ms", "0"),
-    ];
+    let configs = [("segment.ms", "1000"), ("retention.ms", "3600000"), ("file.delete.delay.ms", "0")];
     client.create_topic("t", 1, &configs);
     let now = batch::now_ms();
     // Two segments of long ago and one of now.
@@ -50,11 +46,8 @@ fn old_segments_go() {
 fn a_log_keeps_to_its_size() {
     let broker = TestBroker::with(&[("log.retention.check.interval.ms", "50")]);
     let mut client = broker.client();
-    let configs = [
-        ("segment.bytes", "1048576"),
-        ("retention.bytes", "1000000"),
-        ("file.delete.delay.ms", "0"),
-    ];
+    let configs =
+        [("segment.bytes", "1048576"), ("retention.bytes", "1000000"), ("file.delete.delay.ms", "0")];
     client.create_topic("t", 1, &configs);
     for number in 0..4 {
         assert_eq!(client.produce("t", 0, batch::sized(900_000)).base_offset, number);
@@ -72,10 +65,7 @@ fn a_whole_log_may_grow_old() {
     client.create_topic("t", 1, &[("retention.ms", "1000"), ("file.delete.delay.ms", "0")]);
     let long_ago = batch::now_ms() - 7_200_000;
     for number in 0..3 {
-        assert_eq!(
-            client.produce("t", 0, batch::at(long_ago, &["old"])).base_offset,
-            number
-        );
+        assert_eq!(client.produce("t", 0, batch::at(long_ago, &["old"])).base_offset, number);
     }
     await_log_start(&mut client, 3);
     assert!(client.values("t", 0, 3).is_empty());

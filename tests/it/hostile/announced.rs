@@ -14,40 +14,34 @@ fn announce(broker: &TestBroker) -> Client {
     let mut client = broker.client();
     // The header of a Produce request, then nothing.
     client.send(
-        &[
-            &ANNOUNCED.to_be_bytes()[..],
-            &[0, 0, 0, 9, 0, 0, 0, 1, 0, 2, b'i', b't', 0, 0, 0xff, 0xff],
-        ]
-        .concat(),
+        &[&ANNOUNCED.to_be_bytes()[..], &[0, 0, 0, 9, 0, 0, 0, 1, 0, 2, b'i', b't', 0, 0, 0xff, 0xff]]
+            .concat(),
     );
     client
 }
 
 #[test]
 fn memory_follows_what_arrives_not_what_is_announced() {
-    alone::alone(
-        "hostile::announced::memory_follows_what_arrives_not_what_is_announced",
-        || {
-            let broker = TestBroker::start();
-            let mut honest = broker.client();
-            honest.create_topic("honest", 1, &[]);
-            let mut traffic = |rounds: i64| {
-                for _ in 0..rounds {
-                    let appended = honest.produce("honest", 0, batch::sized(10_000));
-                    assert_eq!(appended.error_code, 0);
-                    assert_eq!(honest.values("honest", 0, appended.base_offset).len(), 1);
-                }
-            };
-            traffic(20);
-            let before = alone::resident_bytes();
-            let announcers: Vec<Client> = (0..ANNOUNCERS).map(|_| announce(&broker)).collect();
-            traffic(50);
-            let grown = alone::resident_bytes().saturating_sub(before);
-            assert!(grown < GROWTH_MAX, "{grown} bytes for {ANNOUNCERS} promises");
-            drop(announcers);
-            traffic(5);
-        },
-    );
+    alone::alone("hostile::announced::memory_follows_what_arrives_not_what_is_announced", || {
+        let broker = TestBroker::start();
+        let mut honest = broker.client();
+        honest.create_topic("honest", 1, &[]);
+        let mut traffic = |rounds: i64| {
+            for _ in 0..rounds {
+                let appended = honest.produce("honest", 0, batch::sized(10_000));
+                assert_eq!(appended.error_code, 0);
+                assert_eq!(honest.values("honest", 0, appended.base_offset).len(), 1);
+            }
+        };
+        traffic(20);
+        let before = alone::resident_bytes();
+        let announcers: Vec<Client> = (0..ANNOUNCERS).map(|_| announce(&broker)).collect();
+        traffic(50);
+        let grown = alone::resident_bytes().saturating_sub(before);
+        assert!(grown < GROWTH_MAX, "{grown} bytes for {ANNOUNCERS} promises");
+        drop(announcers);
+        traffic(5);
+    });
 }
 
 #[test]
@@ -91,11 +85,7 @@ fn a_client_that_leaves_in_the_middle_of_a_frame_leaves_nothing() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("left", 1, &[]);
-    let whole = frame(
-        1,
-        9,
-        &request::produce("left", 0, -1, batch::of(&["never whole"])),
-    );
+    let whole = frame(1, 9, &request::produce("left", 0, -1, batch::of(&["never whole"])));
     for end in 0..whole.len() {
         broker.client().send(&whole[..end]);
     }
@@ -128,11 +118,7 @@ fn clients_that_ask_and_never_read_do_not_disturb_others() {
         .map(|_| {
             let mut deaf = broker.client();
             for number in 0..20 {
-                deaf.send(&frame(
-                    number,
-                    11,
-                    &request::fetch(vec![("unread", request::wanted(0, 0))]),
-                ));
+                deaf.send(&frame(number, 11, &request::fetch(vec![("unread", request::wanted(0, 0))])));
             }
             deaf
         })

@@ -14,12 +14,8 @@ const GROWTH_MAX: u64 = 64 << 20;
 const MESSAGE_TOO_LARGE: i16 = 10;
 const CORRUPT_MESSAGE: i16 = 2;
 
-const CODECS: [Compression; 4] = [
-    Compression::Gzip,
-    Compression::Snappy,
-    Compression::Lz4,
-    Compression::Zstd,
-];
+const CODECS: [Compression; 4] =
+    [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
 /// The compressed stream of many megabytes of zeros, put together from copies of a small one so that the test itself
 /// stays small.
@@ -49,18 +45,12 @@ fn unpacking_topics(broker: &TestBroker) -> [&'static str; 2] {
     client.create_topic(
         "repacked",
         1,
-        &[
-            ("compression.type", "uncompressed"),
-            ("max.message.bytes", "50000000"),
-        ],
+        &[("compression.type", "uncompressed"), ("max.message.bytes", "50000000")],
     );
     client.create_topic(
         "aged",
         1,
-        &[
-            ("message.timestamp.before.max.ms", "3600000"),
-            ("max.message.bytes", "50000000"),
-        ],
+        &[("message.timestamp.before.max.ms", "3600000"), ("max.message.bytes", "50000000")],
     );
     ["repacked", "aged"]
 }
@@ -81,16 +71,9 @@ fn bombs_are_refused_within_bounded_memory() {
                 assert_eq!(client.end_offset(topic, 0), 0, "{codec:?} into {topic}");
             }
         }
-        let largest = bombs
-            .iter()
-            .map(|(_, records)| records.len() as u64)
-            .max()
-            .unwrap_or(0);
+        let largest = bombs.iter().map(|(_, records)| records.len() as u64).max().unwrap_or(0);
         let grown = alone::peak_resident_bytes() - before;
-        assert!(
-            grown < GROWTH_MAX + 4 * largest,
-            "{grown} bytes for bombs of at most {largest}"
-        );
+        assert!(grown < GROWTH_MAX + 4 * largest, "{grown} bytes for bombs of at most {largest}");
         broker.assert_serves();
     });
 }
@@ -111,11 +94,8 @@ fn broken_streams_are_refused_and_nothing_is_appended() {
                 header.set_compression(codec);
                 let answer = client.produce(topic, 0, header.seal(records).expect("a small batch"));
                 // An empty stream unpacks to no records in some codecs: too few for the header's count.
-                let expected: &[i16] = if what == "empty" {
-                    &[CORRUPT_MESSAGE, 87]
-                } else {
-                    &[CORRUPT_MESSAGE]
-                };
+                let expected: &[i16] =
+                    if what == "empty" { &[CORRUPT_MESSAGE, 87] } else { &[CORRUPT_MESSAGE] };
                 assert!(
                     expected.contains(&answer.error_code),
                     "{codec:?} {what} into {topic}: {}",
@@ -143,11 +123,7 @@ fn every_codec_is_repacked_to_what_the_topic_wants() {
                 .build()
                 .expect("a batch");
             let answer = client.produce(&topic, 0, records);
-            assert_eq!(
-                (answer.error_code, answer.base_offset),
-                (0, at * 2),
-                "{codec:?} into {topic}"
-            );
+            assert_eq!((answer.error_code, answer.base_offset), (0, at * 2), "{codec:?} into {topic}");
         }
         let stored = client.fetch(&topic, 0, 0).records.expect("records");
         let kept = if wanted == "uncompressed" { "none" } else { wanted };
@@ -156,10 +132,7 @@ fn every_codec_is_repacked_to_what_the_topic_wants() {
                 .iter()
                 .all(|header| header.compression().map(|codec| codec.name()) == Ok(kept))
         );
-        let values: Vec<String> = batch::records(&stored)
-            .iter()
-            .map(batch::Consumed::value_text)
-            .collect();
+        let values: Vec<String> = batch::records(&stored).iter().map(batch::Consumed::value_text).collect();
         assert_eq!(values, ["v", "w"].repeat(5), "{topic}");
     }
 }

@@ -12,13 +12,7 @@ const VERSIONS_MAX: i16 = 20;
 
 /// Header with a null client id and, where the version has them, no tags.
 fn header(key: i16, version: i16, tags: bool) -> Vec<u8> {
-    let mut header = [
-        &key.to_be_bytes()[..],
-        &version.to_be_bytes(),
-        &[0, 0, 0, 1],
-        &[0xff, 0xff],
-    ]
-    .concat();
+    let mut header = [&key.to_be_bytes()[..], &version.to_be_bytes(), &[0, 0, 0, 1], &[0xff, 0xff]].concat();
     header.extend(tags.then_some(0));
     header
 }

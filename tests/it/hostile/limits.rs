@@ -14,19 +14,11 @@ fn holds(setting: &str) {
     assert!(admitted.iter_mut().all(is_served), "{setting}");
     let mut one_too_many = broker.client();
     assert!(!is_served(&mut one_too_many), "{setting}");
-    assert!(
-        admitted.iter_mut().all(is_served),
-        "{setting}: those who were there first stay"
-    );
+    assert!(admitted.iter_mut().all(is_served), "{setting}: those who were there first stay");
     // A place becomes free some time after a client has left.
     drop(admitted.pop());
-    let served = std::iter::repeat_with(|| is_served(&mut broker.client()))
-        .take(10_000)
-        .any(|served| served);
-    assert!(
-        served,
-        "{setting}: the place of a client that left is not given again"
-    );
+    let served = std::iter::repeat_with(|| is_served(&mut broker.client())).take(10_000).any(|served| served);
+    assert!(served, "{setting}: the place of a client that left is not given again");
 }
 
 #[test]

@@ -6,10 +6,7 @@ use tidelog::protocol::layout::{self, ApiLayout, Field, FieldType};
 use crate::support::TestBroker;
 use crate::support::client::prefixed;
 
-#[allow(
-    dead_code,
-    reason = "shared with the unit tests of the guard, which use all of it"
-)]
+#[allow(dead_code, reason = "shared with the unit tests of the guard, which use all of it")]
 #[path = "../../../src/protocol/layout/sample.rs"]
 mod sample;
 
@@ -17,12 +14,8 @@ use sample::Sample;
 
 fn request(entry: &Entry, version: i16, sample: Sample) -> Vec<u8> {
     let layout: &ApiLayout = layout::api(entry.key).expect("every served API has a layout");
-    let mut frame = [
-        &entry.key.to_be_bytes()[..],
-        &version.to_be_bytes(),
-        &[0, 0, 0, 1, 0, 2, b'i', b't'],
-    ]
-    .concat();
+    let mut frame =
+        [&entry.key.to_be_bytes()[..], &version.to_be_bytes(), &[0, 0, 0, 1, 0, 2, b'i', b't']].concat();
     if layout.header_version(version) >= 2 {
         frame.push(0);
     }
@@ -39,12 +32,7 @@ fn cut_everywhere(broker: &TestBroker, entry: &Entry, version: i16, sample: Samp
         client.finish_sending();
         while let Some(answer) = client.read_frame() {
             // A shorter request may be a valid one of fewer fields; then the answer is its own.
-            assert_eq!(
-                answer.get(..4),
-                Some(&[0, 0, 0, 1][..]),
-                "{} v{version} cut at {end}",
-                entry.name
-            );
+            assert_eq!(answer.get(..4), Some(&[0, 0, 0, 1][..]), "{} v{version} cut at {end}", entry.name);
         }
     }
 }

@@ -21,10 +21,7 @@ pub fn alone(test: &str, body: impl FnOnce()) {
     let complained = String::from_utf8_lossy(&output.stderr);
     // A name that matches no test would pass without running anything.
     let ran = said.contains("1 passed");
-    assert!(
-        output.status.success() && ran,
-        "{test} in a process of its own:\n{said}\n{complained}"
-    );
+    assert!(output.status.success() && ran, "{test} in a process of its own:\n{said}\n{complained}");
 }
 
 /// Resident memory of this process now, bytes.
@@ -39,13 +36,6 @@ pub fn peak_resident_bytes() -> u64 {
 
 fn status_kib(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("the kernel's account of this process");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(field))
-        .expect("the field is there");
-    line.trim()
-        .trim_end_matches("kB")
-        .trim()
-        .parse()
-        .expect("a number")
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field is there");
+    line.trim().trim_end_matches("kB").trim().parse().expect("a number")
 }

@@ -10,17 +10,14 @@ const UNPACKED_MAX: usize = 64 << 20;
 
 /// Now, milliseconds since the epoch.
 pub fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("a clock after 1970")
-        .as_millis() as i64
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis() as i64
 }
 
 /// A builder with these values, all stamped with one time.
 pub fn builder(timestamp: i64, values: &[&str]) -> BatchBuilder {
-    values.iter().fold(BatchBuilder::new(), |batch, value| {
-        batch.record(timestamp, None, Some(value.as_bytes()))
-    })
+    values
+        .iter()
+        .fold(BatchBuilder::new(), |batch, value| batch.record(timestamp, None, Some(value.as_bytes())))
 }
 
 /// A plain batch with these values, stamped now.
@@ -35,10 +32,7 @@ pub fn at(timestamp: i64, values: &[&str]) -> Bytes {
 
 /// A batch of an idempotent producer.
 pub fn sequenced(producer_id: i64, epoch: i16, base_sequence: i32, values: &[&str]) -> Bytes {
-    builder(now_ms(), values)
-        .producer(producer_id, epoch, base_sequence)
-        .build()
-        .expect("a batch")
+    builder(now_ms(), values).producer(producer_id, epoch, base_sequence).build().expect("a batch")
 }
 
 /// One batch of about `bytes` bytes.
@@ -74,17 +68,13 @@ pub struct Consumed {
 impl Consumed {
     /// The value as text; a null value reads as "null".
     pub fn value_text(&self) -> String {
-        self.value.as_ref().map_or("null".to_owned(), |value| {
-            String::from_utf8_lossy(value).into_owned()
-        })
+        self.value.as_ref().map_or("null".to_owned(), |value| String::from_utf8_lossy(value).into_owned())
     }
 }
 
 /// Headers of the whole batches in `bytes`.
 pub fn headers(bytes: &[u8]) -> Vec<BatchHeader> {
-    Batches::new(bytes)
-        .map(|batch| batch.expect("whole batches only").0)
-        .collect()
+    Batches::new(bytes).map(|batch| batch.expect("whole batches only").0).collect()
 }
 
 /// All records of the whole batches in `bytes`.
@@ -92,11 +82,7 @@ pub fn records(bytes: &[u8]) -> Vec<Consumed> {
     let mut all = Vec::new();
     for batch in Batches::new(bytes) {
         let (header, batch) = batch.expect("whole batches only");
-        assert!(
-            tidelog::record::crc_matches(batch),
-            "the CRC of the batch at {}",
-            header.base_offset
-        );
+        assert!(tidelog::record::crc_matches(batch), "the CRC of the batch at {}", header.base_offset);
         let codec = header.compression().expect("a known codec");
         let payload = match codec {
             Compression::None => batch[HEADER_LEN..].to_vec(),

@@ -41,16 +41,8 @@ impl TestBroker {
             .enable_all()
             .build()
             .expect("a runtime for the broker");
-        let settings = settings
-            .iter()
-            .map(|(key, value)| (key.to_string(), value.to_string()))
-            .collect();
-        let mut broker = TestBroker {
-            runtime,
-            settings,
-            running: None,
-            dir,
-        };
+        let settings = settings.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        let mut broker = TestBroker { runtime, settings, running: None, dir };
         broker.begin();
         broker
     }
@@ -130,20 +122,12 @@ impl TestBroker {
         let own = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let mut overrides = vec![
             own("listeners", "PLAINTEXT://127.0.0.1:0"),
-            own(
-                "log.dirs",
-                self.path().to_str().expect("a directory with an ordinary name"),
-            ),
+            own("log.dirs", self.path().to_str().expect("a directory with an ordinary name")),
             own("tidelog.metrics.listener", ""),
         ];
         overrides.extend(self.settings.iter().cloned());
-        let sources = Sources {
-            overrides,
-            ..Sources::default()
-        };
-        BrokerConfig::load(&sources)
-            .expect("settings that are valid")
-            .config
+        let sources = Sources { overrides, ..Sources::default() };
+        BrokerConfig::load(&sources).expect("settings that are valid").config
     }
 }
 

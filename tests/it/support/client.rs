@@ -26,18 +26,14 @@ pub struct Client {
 /// A request frame with its length prefix.
 pub fn frame<Q: Request>(correlation_id: i32, version: i16, request: &Q) -> Vec<u8> {
     let mut body = BytesMut::new();
-    request
-        .encode(&mut body, version)
-        .expect("a request that this version can express");
+    request.encode(&mut body, version).expect("a request that this version can express");
     let header = RequestHeader::default()
         .with_request_api_key(Q::KEY)
         .with_request_api_version(version)
         .with_correlation_id(correlation_id)
         .with_client_id(Some(StrBytes::from_static_str("it")));
     let mut head = BytesMut::new();
-    header
-        .encode(&mut head, Q::header_version(version))
-        .expect("a header");
+    header.encode(&mut head, Q::header_version(version)).expect("a header");
     prefixed(&[&head[..], &body[..]].concat())
 }
 
@@ -62,25 +58,15 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Client {
         let stream = TcpStream::connect(address).expect("the broker accepts connections");
         stream.set_nodelay(true).expect("a socket option");
-        stream
-            .set_read_timeout(Some(HANG_GUARD))
-            .expect("a socket option");
-        stream
-            .set_write_timeout(Some(HANG_GUARD))
-            .expect("a socket option");
-        Client {
-            stream,
-            next_correlation_id: 1,
-        }
+        stream.set_read_timeout(Some(HANG_GUARD)).expect("a socket option");
+        stream.set_write_timeout(Some(HANG_GUARD)).expect("a socket option");
+        Client { stream, next_correlation_id: 1 }
     }
 
     /// The same connection once more, to send on one thread and read on another.
     pub fn second_handle(&self) -> Client {
         let stream = self.stream.try_clone().expect("a second handle of the socket");
-        Client {
-            stream,
-            next_correlation_id: self.next_correlation_id,
-        }
+        Client { stream, next_correlation_id: self.next_correlation_id }
     }
 
     /// Sends bytes as they are. False when the broker has closed the connection.
@@ -129,10 +115,7 @@ impl Client {
     pub fn begin<Q: Request>(&mut self, version: i16, request: &Q) -> i32 {
         let correlation_id = self.next_correlation_id;
         self.next_correlation_id += 1;
-        assert!(
-            self.send(&frame(correlation_id, version, request)),
-            "the broker has closed the connection"
-        );
+        assert!(self.send(&frame(correlation_id, version, request)), "the broker has closed the connection");
         correlation_id
     }
 
@@ -152,10 +135,8 @@ impl Client {
 
     /// Creates a topic and returns its id.
     pub fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Uuid {
-        let response = self.call(
-            7,
-            &request::create_topics(vec![request::new_topic(name, partitions, configs)]),
-        );
+        let response =
+            self.call(7, &request::create_topics(vec![request::new_topic(name, partitions, configs)]));
         let topic = &response.topics[0];
         assert_eq!(topic.error_code, 0, "{name}: {:?}", topic.error_message);
         topic.topic_id
@@ -180,10 +161,7 @@ impl Client {
 
     /// What is there from an offset on, without waiting.
     pub fn fetch(&mut self, topic: &str, partition: i32, offset: i64) -> PartitionData {
-        let mut response = self.call(
-            11,
-            &request::fetch(vec![(topic, request::wanted(partition, offset))]),
-        );
+        let mut response = self.call(11, &request::fetch(vec![(topic, request::wanted(partition, offset))]));
         assert_eq!(response.error_code, 0);
         response.responses.remove(0).partitions.remove(0)
     }

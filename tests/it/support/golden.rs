@@ -15,9 +15,7 @@ pub fn is_writing() -> bool {
 
 /// Compares with `tests/golden/<path>`.
 pub fn check(path: &str, actual: &str) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(path);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path);
     if is_writing() {
         fs::create_dir_all(file.parent().expect("a folder")).expect("the folder of golden files");
         fs::write(&file, actual).expect("the golden file is written");
@@ -37,11 +35,7 @@ pub fn check(path: &str, actual: &str) {
             number + 1
         );
     }
-    assert_eq!(
-        expected.lines().count(),
-        actual.lines().count(),
-        "{path} has another number of lines"
-    );
+    assert_eq!(expected.lines().count(), actual.lines().count(), "{path} has another number of lines");
 }
 
 /// Offsets, hexadecimal bytes and their ASCII characters.
@@ -50,11 +44,7 @@ pub fn dump(bytes: &[u8]) -> String {
     for (at, row) in bytes.chunks(ROW).enumerate() {
         let hex: Vec<String> = row.iter().map(|byte| format!("{byte:02x}")).collect();
         let shown = |byte: &u8| {
-            if byte.is_ascii_graphic() {
-                *byte as char
-            } else {
-                '.'
-            }
+            if byte.is_ascii_graphic() { *byte as char } else { '.' }
         };
         let ascii: String = row.iter().map(shown).collect();
         // Writing to a String cannot fail.

@@ -23,9 +23,7 @@ pub fn name(topic: &str) -> TopicName {
 /// A topic to create.
 pub fn new_topic(topic: &str, partitions: i32, configs: &[(&str, &str)]) -> CreatableTopic {
     let configs = configs.iter().map(|(key, value)| {
-        CreatableTopicConfig::default()
-            .with_name(text(key))
-            .with_value(Some(text(value)))
+        CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
     });
     CreatableTopic::default()
         .with_name(name(topic))
@@ -36,9 +34,7 @@ pub fn new_topic(topic: &str, partitions: i32, configs: &[(&str, &str)]) -> Crea
 
 /// CreateTopics.
 pub fn create_topics(topics: Vec<CreatableTopic>) -> CreateTopicsRequest {
-    CreateTopicsRequest::default()
-        .with_topics(topics)
-        .with_timeout_ms(60_000)
+    CreateTopicsRequest::default().with_topics(topics).with_timeout_ms(60_000)
 }
 
 /// Produce of one partition, which names the topic.
@@ -48,16 +44,9 @@ pub fn produce(topic: &str, partition: i32, acks: i16, records: Bytes) -> Produc
 
 /// As [`produce`]; `None` sends null instead of records.
 pub fn produce_records(topic: &str, partition: i32, acks: i16, records: Option<Bytes>) -> ProduceRequest {
-    let data = PartitionProduceData::default()
-        .with_index(partition)
-        .with_records(records);
-    let data = TopicProduceData::default()
-        .with_name(name(topic))
-        .with_partition_data(vec![data]);
-    ProduceRequest::default()
-        .with_acks(acks)
-        .with_timeout_ms(60_000)
-        .with_topic_data(vec![data])
+    let data = PartitionProduceData::default().with_index(partition).with_records(records);
+    let data = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data]);
+    ProduceRequest::default().with_acks(acks).with_timeout_ms(60_000).with_topic_data(vec![data])
 }
 
 /// What is wanted of a partition: everything from an offset on.
@@ -74,11 +63,9 @@ pub fn fetch(partitions: Vec<(&str, FetchPartition)>) -> FetchRequest {
     for (topic, partition) in partitions {
         match topics.last_mut().filter(|last| last.topic.as_str() == topic) {
             Some(last) => last.partitions.push(partition),
-            None => topics.push(
-                FetchTopic::default()
-                    .with_topic(name(topic))
-                    .with_partitions(vec![partition]),
-            ),
+            None => {
+                topics.push(FetchTopic::default().with_topic(name(topic)).with_partitions(vec![partition]))
+            }
         }
     }
     FetchRequest::default()
@@ -92,13 +79,7 @@ pub fn fetch(partitions: Vec<(&str, FetchPartition)>) -> FetchRequest {
 
 /// ListOffsets of one partition.
 pub fn list_offsets(topic: &str, partition: i32, timestamp: i64) -> ListOffsetsRequest {
-    let partition = ListOffsetsPartition::default()
-        .with_partition_index(partition)
-        .with_timestamp(timestamp);
-    let topic = ListOffsetsTopic::default()
-        .with_name(name(topic))
-        .with_partitions(vec![partition]);
-    ListOffsetsRequest::default()
-        .with_replica_id(BrokerId(-1))
-        .with_topics(vec![topic])
+    let partition = ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(timestamp);
+    let topic = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
+    ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic])
 }

@@ -49,10 +49,7 @@ fn replace(client: &mut Client, version: i16, configs: &[(&str, &str)]) -> i16 {
         .with_resource_type(TOPIC)
         .with_resource_name(request::text("t"))
         .with_configs(configs.collect());
-    let response = client.call(
-        version,
-        &AlterConfigsRequest::default().with_resources(vec![resource]),
-    );
+    let response = client.call(version, &AlterConfigsRequest::default().with_resources(vec![resource]));
     response.responses[0].error_code
 }
 
@@ -62,28 +59,16 @@ fn own(client: &mut Client) -> Vec<(String, String)> {
         .with_resource_type(TOPIC)
         .with_resource_name(request::text("t"))
         .with_configuration_keys(None);
-    let response = client.call(
-        4,
-        &DescribeConfigsRequest::default().with_resources(vec![resource]),
-    );
-    let own = response.results[0]
-        .configs
-        .iter()
-        .filter(|config| config.config_source == 1);
+    let response = client.call(4, &DescribeConfigsRequest::default().with_resources(vec![resource]));
+    let own = response.results[0].configs.iter().filter(|config| config.config_source == 1);
     own.map(|config| {
-        (
-            config.name.to_string(),
-            config.value.as_ref().map_or(String::new(), |v| v.to_string()),
-        )
+        (config.name.to_string(), config.value.as_ref().map_or(String::new(), |v| v.to_string()))
     })
     .collect()
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(key, value)| (key.to_string(), value.to_string()))
-        .collect()
+    pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
 
 #[test]
@@ -91,15 +76,10 @@ fn settings_are_set_and_given_back() {
     let mut broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("t", 1, &[("retention.ms", "5000000")]);
-    let changes = vec![
-        change("retention.ms", SET, Some("6000000")),
-        change("segment.ms", SET, Some("7000000")),
-    ];
+    let changes =
+        vec![change("retention.ms", SET, Some("6000000")), change("segment.ms", SET, Some("7000000"))];
     assert_eq!(alter(&mut client, changes), 0);
-    assert_eq!(
-        own(&mut client),
-        pairs(&[("retention.ms", "6000000"), ("segment.ms", "7000000")])
-    );
+    assert_eq!(own(&mut client), pairs(&[("retention.ms", "6000000"), ("segment.ms", "7000000")]));
     assert_eq!(alter(&mut client, vec![change("retention.ms", DELETE, None)]), 0);
     assert_eq!(own(&mut client), pairs(&[("segment.ms", "7000000")]));
     drop(client);
@@ -117,25 +97,15 @@ fn lists_grow_and_shrink() {
     assert_eq!(alter(&mut client, vec![change(key, APPEND, Some("1:1,2:1"))]), 0);
     assert_eq!(own(&mut client), pairs(&[(key, "0:1,1:1,2:1")]));
     assert_eq!(alter(&mut client, vec![change(key, APPEND, Some("1:1"))]), 0);
-    assert_eq!(
-        own(&mut client),
-        pairs(&[(key, "0:1,1:1,2:1")]),
-        "what is there is not added again"
-    );
-    assert_eq!(
-        alter(&mut client, vec![change(key, SUBTRACT, Some("1:1,9:9"))]),
-        0
-    );
+    assert_eq!(own(&mut client), pairs(&[(key, "0:1,1:1,2:1")]), "what is there is not added again");
+    assert_eq!(alter(&mut client, vec![change(key, SUBTRACT, Some("1:1,9:9"))]), 0);
     assert_eq!(own(&mut client), pairs(&[(key, "0:1,2:1")]));
     assert_ne!(
         alter(&mut client, vec![change("retention.ms", APPEND, Some("1"))]),
         0,
         "a number is not a list"
     );
-    assert_ne!(
-        alter(&mut client, vec![change("retention.ms", SUBTRACT, Some("1"))]),
-        0
-    );
+    assert_ne!(alter(&mut client, vec![change("retention.ms", SUBTRACT, Some("1"))]), 0);
 }
 
 #[test]
@@ -145,16 +115,10 @@ fn a_change_acts_at_once() {
     client.create_topic("t", 1, &[]);
     let large = batch::sized(5_000);
     assert_eq!(client.produce("t", 0, large.clone()).error_code, 0);
-    assert_eq!(
-        alter(&mut client, vec![change("max.message.bytes", SET, Some("1000"))]),
-        0
-    );
+    assert_eq!(alter(&mut client, vec![change("max.message.bytes", SET, Some("1000"))]), 0);
     // When the change is answered, it holds.
     assert_eq!(client.produce("t", 0, large.clone()).error_code, 10);
-    assert_eq!(
-        alter(&mut client, vec![change("max.message.bytes", DELETE, None)]),
-        0
-    );
+    assert_eq!(alter(&mut client, vec![change("max.message.bytes", DELETE, None)]), 0);
     assert_eq!(client.produce("t", 0, large).error_code, 0);
 }
 
@@ -193,10 +157,8 @@ fn changes_at_the_same_time_do_not_undo_each_other() {
             .map(|key| {
                 let mut client = broker.client();
                 let resources = vec![resource(TOPIC, "t", vec![change(key, SET, Some(&value))])];
-                let id = client.begin(
-                    1,
-                    &IncrementalAlterConfigsRequest::default().with_resources(resources),
-                );
+                let id =
+                    client.begin(1, &IncrementalAlterConfigsRequest::default().with_resources(resources));
                 (client, id)
             })
             .collect();
@@ -216,14 +178,9 @@ fn validate_only_changes_nothing() {
     let mut client = broker.client();
     client.create_topic("t", 1, &[]);
     for (value, code) in [("1000000", 0), ("soon", INVALID_CONFIG)] {
-        let resources = vec![resource(
-            TOPIC,
-            "t",
-            vec![change("retention.ms", SET, Some(value))],
-        )];
-        let request = IncrementalAlterConfigsRequest::default()
-            .with_resources(resources)
-            .with_validate_only(true);
+        let resources = vec![resource(TOPIC, "t", vec![change("retention.ms", SET, Some(value))])];
+        let request =
+            IncrementalAlterConfigsRequest::default().with_resources(resources).with_validate_only(true);
         assert_eq!(client.call(1, &request).responses[0].error_code, code, "{value}");
         assert_eq!(own(&mut client), []);
     }
@@ -243,26 +200,12 @@ fn resources_that_cannot_be_changed() {
         resource(TOPIC, "t", set()),
     ]);
     let response = client.call(1, &request);
-    let codes: Vec<_> = response
-        .responses
-        .iter()
-        .map(|response| response.error_code)
-        .collect();
+    let codes: Vec<_> = response.responses.iter().map(|response| response.error_code).collect();
     assert_eq!(
         codes,
-        [
-            UNKNOWN_TOPIC_OR_PARTITION,
-            INVALID_TOPIC_EXCEPTION,
-            INVALID_REQUEST,
-            INVALID_REQUEST,
-            0
-        ]
+        [UNKNOWN_TOPIC_OR_PARTITION, INVALID_TOPIC_EXCEPTION, INVALID_REQUEST, INVALID_REQUEST, 0]
     );
-    assert!(
-        response.responses[..4]
-            .iter()
-            .all(|response| response.error_message.is_some())
-    );
+    assert!(response.responses[..4].iter().all(|response| response.error_message.is_some()));
     assert_eq!(own(&mut client), pairs(&[("retention.ms", "1000000")]));
 }
 
@@ -275,15 +218,8 @@ fn a_resource_twice_in_one_request() {
     }
     let set = |topic: &str, value| resource(TOPIC, topic, vec![change("retention.ms", SET, Some(value))]);
     let resources = vec![set("t", "1000000"), set("u", "1000000"), set("t", "2000000")];
-    let response = client.call(
-        1,
-        &IncrementalAlterConfigsRequest::default().with_resources(resources),
-    );
-    let codes: Vec<_> = response
-        .responses
-        .iter()
-        .map(|response| response.error_code)
-        .collect();
+    let response = client.call(1, &IncrementalAlterConfigsRequest::default().with_resources(resources));
+    let codes: Vec<_> = response.responses.iter().map(|response| response.error_code).collect();
     assert_eq!(codes, [INVALID_REQUEST, 0, INVALID_REQUEST]);
     let legacy = |topic: &str, value: &str| {
         let config = legacy::AlterableConfig::default().with_name(request::text("retention.ms"));
@@ -292,17 +228,9 @@ fn a_resource_twice_in_one_request() {
             .with_resource_name(request::text(topic))
             .with_configs(vec![config.with_value(Some(request::text(value)))])
     };
-    let resources = vec![
-        legacy("t", "1000000"),
-        legacy("u", "1000000"),
-        legacy("t", "2000000"),
-    ];
+    let resources = vec![legacy("t", "1000000"), legacy("u", "1000000"), legacy("t", "2000000")];
     let response = client.call(2, &AlterConfigsRequest::default().with_resources(resources));
-    let codes: Vec<_> = response
-        .responses
-        .iter()
-        .map(|response| response.error_code)
-        .collect();
+    let codes: Vec<_> = response.responses.iter().map(|response| response.error_code).collect();
     assert_eq!(codes, [INVALID_REQUEST, 0, INVALID_REQUEST]);
     assert_eq!(own(&mut client), []);
 }
@@ -314,20 +242,9 @@ fn the_legacy_request_replaces_everything() {
     client.create_topic("t", 1, &[("retention.ms", "5000000"), ("segment.ms", "7000000")]);
     for version in 0..=2 {
         assert_eq!(replace(&mut client, version, &[("segment.ms", "8000000")]), 0);
-        assert_eq!(
-            own(&mut client),
-            pairs(&[("segment.ms", "8000000")]),
-            "v{version}"
-        );
-        assert_eq!(
-            replace(&mut client, version, &[("segment.ms", "never")]),
-            INVALID_CONFIG
-        );
-        assert_eq!(
-            own(&mut client),
-            pairs(&[("segment.ms", "8000000")]),
-            "v{version}"
-        );
+        assert_eq!(own(&mut client), pairs(&[("segment.ms", "8000000")]), "v{version}");
+        assert_eq!(replace(&mut client, version, &[("segment.ms", "never")]), INVALID_CONFIG);
+        assert_eq!(own(&mut client), pairs(&[("segment.ms", "8000000")]), "v{version}");
         assert_eq!(replace(&mut client, version, &[]), 0);
         assert_eq!(own(&mut client), [], "v{version}");
     }

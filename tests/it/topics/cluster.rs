@@ -21,21 +21,9 @@ fn the_cluster_is_this_broker() {
         for asked in [false, true] {
             let request = DescribeClusterRequest::default().with_include_cluster_authorized_operations(asked);
             let response = client.call(version, &request);
-            assert_eq!(
-                (response.error_code, response.controller_id.0),
-                (0, 7),
-                "v{version}"
-            );
-            assert_eq!(
-                Some(&response.cluster_id),
-                metadata.cluster_id.as_ref(),
-                "v{version}"
-            );
-            assert_eq!(
-                response.cluster_authorized_operations == NOT_ASKED,
-                !asked,
-                "v{version}"
-            );
+            assert_eq!((response.error_code, response.controller_id.0), (0, 7), "v{version}");
+            assert_eq!(Some(&response.cluster_id), metadata.cluster_id.as_ref(), "v{version}");
+            assert_eq!(response.cluster_authorized_operations == NOT_ASKED, !asked, "v{version}");
             let node = &response.brokers[0];
             assert_eq!(
                 (node.broker_id.0, node.host.as_str(), node.rack.as_deref()),
@@ -58,18 +46,10 @@ fn log_directories_tell_their_sizes() {
     client.produce("a", 1, written.clone());
     for version in 1..=4 {
         let response = client.call(version, &DescribeLogDirsRequest::default().with_topics(None));
-        assert_eq!(
-            (response.error_code, response.results.len()),
-            (0, 1),
-            "v{version}"
-        );
+        assert_eq!((response.error_code, response.results.len()), (0, 1), "v{version}");
         let dir = &response.results[0];
         let path = broker.path().canonicalize().expect("the data directory");
-        assert_eq!(
-            (dir.error_code, dir.log_dir.as_str()),
-            (0, path.to_str().expect("a path")),
-            "v{version}"
-        );
+        assert_eq!((dir.error_code, dir.log_dir.as_str()), (0, path.to_str().expect("a path")), "v{version}");
         let sizes: Vec<_> = dir
             .topics
             .iter()
@@ -81,11 +61,7 @@ fn log_directories_tell_their_sizes() {
             })
             .collect();
         let expected = [("a", 0, 0), ("a", 1, written.len() as i64), ("b", 0, 0)];
-        assert_eq!(
-            sizes,
-            expected.map(|(name, index, size)| (name.to_owned(), index, size)),
-            "v{version}"
-        );
+        assert_eq!(sizes, expected.map(|(name, index, size)| (name.to_owned(), index, size)), "v{version}");
         assert!(
             dir.topics
                 .iter()
@@ -104,23 +80,13 @@ fn log_directories_of_chosen_partitions() {
     let mut client = broker.client();
     client.create_topic("a", 3, &[]);
     let topics = [("a", vec![2, 7]), ("nowhere", vec![0])].map(|(name, partitions)| {
-        DescribableLogDirTopic::default()
-            .with_topic(request::name(name))
-            .with_partitions(partitions)
+        DescribableLogDirTopic::default().with_topic(request::name(name)).with_partitions(partitions)
     });
-    let response = client.call(
-        4,
-        &DescribeLogDirsRequest::default().with_topics(Some(topics.to_vec())),
-    );
+    let response = client.call(4, &DescribeLogDirsRequest::default().with_topics(Some(topics.to_vec())));
     let told: Vec<_> = response.results[0]
         .topics
         .iter()
-        .flat_map(|topic| {
-            topic
-                .partitions
-                .iter()
-                .map(|part| (topic.name.to_string(), part.partition_index))
-        })
+        .flat_map(|topic| topic.partitions.iter().map(|part| (topic.name.to_string(), part.partition_index)))
         .collect();
     assert_eq!(told, [("a".to_owned(), 2)]);
 }
@@ -152,11 +118,7 @@ fn this_broker_coordinates_groups_and_transactions() {
                 .iter()
                 .map(|c| (c.key.to_string(), c.error_code, c.node_id.0, c.port))
                 .collect();
-            assert_eq!(
-                told,
-                [("g".to_owned(), 0, 7, port), ("h".to_owned(), 0, 7, port)],
-                "v{version}"
-            );
+            assert_eq!(told, [("g".to_owned(), 0, 7, port), ("h".to_owned(), 0, 7, port)], "v{version}");
         }
     }
 }
@@ -166,24 +128,15 @@ fn coordinators_that_do_not_exist() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     for key_type in [3, -1, 127] {
-        let request = FindCoordinatorRequest::default()
-            .with_key_type(key_type)
-            .with_key(request::text("g"));
+        let request = FindCoordinatorRequest::default().with_key_type(key_type).with_key(request::text("g"));
         let response = client.call(3, &request);
-        assert_eq!(
-            (response.error_code, response.node_id.0),
-            (INVALID_REQUEST, -1),
-            "{key_type}"
-        );
+        assert_eq!((response.error_code, response.node_id.0), (INVALID_REQUEST, -1), "{key_type}");
         let request = FindCoordinatorRequest::default()
             .with_key_type(key_type)
             .with_coordinator_keys(vec![request::text("g")]);
         let response = client.call(4, &request);
         assert_eq!(
-            (
-                response.coordinators[0].error_code,
-                response.coordinators[0].node_id.0
-            ),
+            (response.coordinators[0].error_code, response.coordinators[0].node_id.0),
             (INVALID_REQUEST, -1),
             "{key_type}"
         );

@@ -13,10 +13,7 @@ const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
 const INVALID_REQUEST: i16 = 42;
 
 fn more(topic: &str, count: i32) -> CreatePartitionsTopic {
-    CreatePartitionsTopic::default()
-        .with_name(request::name(topic))
-        .with_count(count)
-        .with_assignments(None)
+    CreatePartitionsTopic::default().with_name(request::name(topic)).with_count(count).with_assignments(None)
 }
 
 fn ask(
@@ -34,12 +31,7 @@ fn ask(
         .results
         .into_iter()
         .map(|result| {
-            (
-                result.error_code,
-                result
-                    .error_message
-                    .map_or(String::new(), |message| message.to_string()),
-            )
+            (result.error_code, result.error_message.map_or(String::new(), |message| message.to_string()))
         })
         .collect()
 }
@@ -66,11 +58,7 @@ fn every_version_adds_partitions_that_take_records() {
             [(0, String::new())],
             "v{version}"
         );
-        assert_eq!(
-            client.produce("t", count - 1, batch::of(&["new"])).base_offset,
-            0,
-            "v{version}"
-        );
+        assert_eq!(client.produce("t", count - 1, batch::of(&["new"])).base_offset, 0, "v{version}");
     }
     assert_eq!(client.values("t", 0, 0), ["kept"]);
 }
@@ -80,14 +68,8 @@ fn validate_only_adds_nothing() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("t", 1, &[]);
-    assert_eq!(
-        ask(&mut client, 3, vec![more("t", 4)], true),
-        [(0, String::new())]
-    );
-    assert_eq!(
-        client.produce("t", 1, batch::of(&["v"])).error_code,
-        UNKNOWN_TOPIC_OR_PARTITION
-    );
+    assert_eq!(ask(&mut client, 3, vec![more("t", 4)], true), [(0, String::new())]);
+    assert_eq!(client.produce("t", 1, batch::of(&["v"])).error_code, UNKNOWN_TOPIC_OR_PARTITION);
 }
 
 #[test]
@@ -103,10 +85,7 @@ fn counts_beyond_every_limit_are_refused_at_once() {
         let message = refused(&mut client, more("t", count), INVALID_PARTITIONS);
         assert!(message.contains('5'), "the present count is named: {message}");
     }
-    assert_eq!(
-        ask(&mut client, 3, vec![more("t", 100)], false),
-        [(0, String::new())]
-    );
+    assert_eq!(ask(&mut client, 3, vec![more("t", 100)], false), [(0, String::new())]);
     assert_eq!(broker.client().produce("t", 99, batch::of(&["v"])).error_code, 0);
 }
 
@@ -117,14 +96,8 @@ fn topics_that_do_not_exist_or_come_twice() {
     client.create_topic("t", 1, &[]);
     refused(&mut client, more("nowhere", 2), UNKNOWN_TOPIC_OR_PARTITION);
     let answers = ask(&mut client, 3, vec![more("t", 2), more("t", 3)], false);
-    assert!(
-        answers.iter().all(|(code, _)| *code == INVALID_REQUEST),
-        "{answers:?}"
-    );
-    assert_eq!(
-        client.produce("t", 1, batch::of(&["v"])).error_code,
-        UNKNOWN_TOPIC_OR_PARTITION
-    );
+    assert!(answers.iter().all(|(code, _)| *code == INVALID_REQUEST), "{answers:?}");
+    assert_eq!(client.produce("t", 1, batch::of(&["v"])).error_code, UNKNOWN_TOPIC_OR_PARTITION);
 }
 
 #[test]
@@ -148,8 +121,5 @@ fn manual_assignments() {
     ] {
         refused(&mut client, wrong, INVALID_REPLICA_ASSIGNMENT);
     }
-    assert_eq!(
-        ask(&mut client, 3, vec![assigned(3, &[&[7], &[7]])], false),
-        [(0, String::new())]
-    );
+    assert_eq!(ask(&mut client, 3, vec![assigned(3, &[&[7], &[7]])], false), [(0, String::new())]);
 }

@@ -16,10 +16,7 @@ const INVALID_CONFIG: i16 = 40;
 const INVALID_REQUEST: i16 = 42;
 
 fn create(client: &mut Client, topic: CreatableTopic) -> CreatableTopicResult {
-    client
-        .call(7, &request::create_topics(vec![topic]))
-        .topics
-        .remove(0)
+    client.call(7, &request::create_topics(vec![topic])).topics.remove(0)
 }
 
 /// Creates nothing and says why.
@@ -40,11 +37,7 @@ fn refused(client: &mut Client, topic: CreatableTopic, code: i16) -> String {
 
 fn topics(client: &mut Client) -> Vec<String> {
     let response = client.call(9, &MetadataRequest::default().with_topics(None));
-    response
-        .topics
-        .into_iter()
-        .map(|topic| topic.name.expect("a name").to_string())
-        .collect()
+    response.topics.into_iter().map(|topic| topic.name.expect("a name").to_string()).collect()
 }
 
 #[test]
@@ -61,14 +54,9 @@ fn every_version_creates_a_topic_that_takes_records() {
         if version >= 5 {
             assert_eq!((result.num_partitions, result.replication_factor), (3, 1));
             let configs = result.configs.as_ref().expect("the settings of the new topic");
-            let retention = configs
-                .iter()
-                .find(|config| config.name.as_str() == "retention.ms")
-                .expect("every key");
-            assert_eq!(
-                (retention.value.as_deref(), retention.config_source),
-                (Some("1000000"), 1)
-            );
+            let retention =
+                configs.iter().find(|config| config.name.as_str() == "retention.ms").expect("every key");
+            assert_eq!((retention.value.as_deref(), retention.config_source), (Some("1000000"), 1));
             assert!(
                 configs
                     .iter()
@@ -78,12 +66,7 @@ fn every_version_creates_a_topic_that_takes_records() {
         assert_eq!(result.topic_id.is_nil(), version < 7);
         assert_eq!(client.produce(&name, 2, batch::of(&["v"])).error_code, 0);
         for index in 0..3 {
-            assert!(
-                broker
-                    .partition_dir(&name, index)
-                    .join("partition.metadata")
-                    .exists()
-            );
+            assert!(broker.partition_dir(&name, index).join("partition.metadata").exists());
         }
     }
 }
@@ -97,14 +80,7 @@ fn defaults_are_the_brokers() {
         .with_num_partitions(-1)
         .with_replication_factor(-1);
     let result = create(&mut client, topic);
-    assert_eq!(
-        (
-            result.error_code,
-            result.num_partitions,
-            result.replication_factor
-        ),
-        (0, 4, 1)
-    );
+    assert_eq!((result.error_code, result.num_partitions, result.replication_factor), (0, 4, 1));
 }
 
 #[test]
@@ -113,10 +89,7 @@ fn validate_only_creates_nothing() {
     let mut client = broker.client();
     let request = request::create_topics(vec![request::new_topic("t", 2, &[])]).with_validate_only(true);
     let result = client.call(7, &request).topics.remove(0);
-    assert_eq!(
-        (result.error_code, result.num_partitions, result.topic_id),
-        (0, 2, Uuid::nil())
-    );
+    assert_eq!((result.error_code, result.num_partitions, result.topic_id), (0, 2, Uuid::nil()));
     assert!(topics(&mut client).is_empty());
     assert!(!broker.partition_dir("t", 0).exists());
     assert_eq!(create(&mut client, request::new_topic("t", 2, &[])).error_code, 0);
@@ -127,22 +100,14 @@ fn counts_beyond_every_limit_are_refused_at_once() {
     let broker = TestBroker::with(&[("tidelog.max.partitions", "100")]);
     let mut client = broker.client();
     for count in [i32::MAX, i32::MAX - 1, 1 << 30, 101] {
-        let message = refused(
-            &mut client,
-            request::new_topic("t", count, &[]),
-            INVALID_PARTITIONS,
-        );
+        let message = refused(&mut client, request::new_topic("t", count, &[]), INVALID_PARTITIONS);
         assert!(
             message.contains("100") && message.contains(&count.to_string()),
             "the limit is named: {message}"
         );
     }
     for count in [0, -2, i32::MIN] {
-        refused(
-            &mut client,
-            request::new_topic("t", count, &[]),
-            INVALID_PARTITIONS,
-        );
+        refused(&mut client, request::new_topic("t", count, &[]), INVALID_PARTITIONS);
     }
     assert!(topics(&mut client).is_empty());
     assert_eq!(
@@ -153,19 +118,10 @@ fn counts_beyond_every_limit_are_refused_at_once() {
             .count(),
         0
     );
-    assert_eq!(
-        create(&mut client, request::new_topic("t", 60, &[])).error_code,
-        0
-    );
+    assert_eq!(create(&mut client, request::new_topic("t", 60, &[])).error_code, 0);
     let message = refused(&mut client, request::new_topic("u", 41, &[]), INVALID_PARTITIONS);
-    assert!(
-        message.contains("40"),
-        "the room that is left is named: {message}"
-    );
-    assert_eq!(
-        create(&mut client, request::new_topic("u", 40, &[])).error_code,
-        0
-    );
+    assert!(message.contains("40"), "the room that is left is named: {message}");
+    assert_eq!(create(&mut client, request::new_topic("u", 40, &[])).error_code, 0);
     refused(&mut client, request::new_topic("w", 1, &[]), INVALID_PARTITIONS);
     broker.client().produce("u", 39, batch::of(&["v"]));
 }
@@ -201,9 +157,7 @@ fn manual_assignments() {
                 .with_partition_index(*index)
                 .with_broker_ids(brokers.iter().map(|id| BrokerId(*id)).collect())
         });
-        request::new_topic("t", -1, &[])
-            .with_replication_factor(-1)
-            .with_assignments(assignments.collect())
+        request::new_topic("t", -1, &[]).with_replication_factor(-1).with_assignments(assignments.collect())
     };
     for wrong in [
         &[(0, &[1][..])][..],
@@ -218,9 +172,7 @@ fn manual_assignments() {
         refused(&mut client, assigned(wrong), INVALID_REPLICA_ASSIGNMENT);
     }
     for (partitions, factor) in [(1, -1), (-1, 1), (1, 1)] {
-        let topic = assigned(&[(0, &[7])])
-            .with_num_partitions(partitions)
-            .with_replication_factor(factor);
+        let topic = assigned(&[(0, &[7])]).with_num_partitions(partitions).with_replication_factor(factor);
         refused(&mut client, topic, INVALID_REQUEST);
     }
     let result = create(&mut client, assigned(&[(1, &[7]), (0, &[7])]));
@@ -232,22 +184,12 @@ fn names_that_are_none() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     let too_long = "a".repeat(250);
-    for name in [
-        "", ".", "..", "a b", "a/b", "../etc", "a\0b", "ä", "a:b", &too_long,
-    ] {
-        refused(
-            &mut client,
-            request::new_topic(name, 1, &[]),
-            INVALID_TOPIC_EXCEPTION,
-        );
+    for name in ["", ".", "..", "a b", "a/b", "../etc", "a\0b", "ä", "a:b", &too_long] {
+        refused(&mut client, request::new_topic(name, 1, &[]), INVALID_TOPIC_EXCEPTION);
     }
     let longest = "a".repeat(249);
     for name in ["a", "...", "-", "A.b-9", &longest] {
-        assert_eq!(
-            create(&mut client, request::new_topic(name, 1, &[])).error_code,
-            0,
-            "{name}"
-        );
+        assert_eq!(create(&mut client, request::new_topic(name, 1, &[])).error_code, 0, "{name}");
         assert_eq!(client.produce(name, 0, batch::of(&["v"])).error_code, 0, "{name}");
     }
 }
@@ -257,22 +199,11 @@ fn names_that_would_collide() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("a.b", 1, &[]);
-    refused(
-        &mut client,
-        request::new_topic("a_b", 1, &[]),
-        INVALID_TOPIC_EXCEPTION,
-    );
-    refused(
-        &mut client,
-        request::new_topic("a.b", 1, &[]),
-        TOPIC_ALREADY_EXISTS,
-    );
+    refused(&mut client, request::new_topic("a_b", 1, &[]), INVALID_TOPIC_EXCEPTION);
+    refused(&mut client, request::new_topic("a.b", 1, &[]), TOPIC_ALREADY_EXISTS);
     let response = client.call(
         7,
-        &request::create_topics(vec![
-            request::new_topic("c_d", 1, &[]),
-            request::new_topic("c.d", 1, &[]),
-        ]),
+        &request::create_topics(vec![request::new_topic("c_d", 1, &[]), request::new_topic("c.d", 1, &[])]),
     );
     let codes: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
     assert_eq!(codes, [0, INVALID_TOPIC_EXCEPTION]);
@@ -284,16 +215,10 @@ fn a_name_twice_in_one_request() {
     let mut client = broker.client();
     let wanted = ["twice", "once", "twice"].map(|name| request::new_topic(name, 1, &[]));
     let response = client.call(7, &request::create_topics(wanted.to_vec()));
-    let mut codes: Vec<_> = response
-        .topics
-        .iter()
-        .map(|topic| (topic.name.to_string(), topic.error_code))
-        .collect();
+    let mut codes: Vec<_> =
+        response.topics.iter().map(|topic| (topic.name.to_string(), topic.error_code)).collect();
     codes.sort();
-    assert_eq!(
-        codes,
-        [("once".to_owned(), 0), ("twice".to_owned(), INVALID_REQUEST)]
-    );
+    assert_eq!(codes, [("once".to_owned(), 0), ("twice".to_owned(), INVALID_REQUEST)]);
     assert_eq!(topics(&mut client), ["once"]);
 }
 
@@ -311,11 +236,7 @@ fn settings_that_cannot_be() {
         ("min.insync.replicas", "0"),
         ("message.timestamp.type", "Never"),
     ] {
-        let message = refused(
-            &mut client,
-            request::new_topic("t", 1, &[(key, value)]),
-            INVALID_CONFIG,
-        );
+        let message = refused(&mut client, request::new_topic("t", 1, &[(key, value)]), INVALID_CONFIG);
         assert!(message.contains(key), "{key}={value}: {message}");
     }
     let mut null = request::new_topic("t", 1, &[("retention.ms", "")]);
@@ -371,9 +292,6 @@ fn of_many_who_create_a_topic_at_once_one_succeeds() {
             .collect();
         codes.sort_unstable();
         assert_eq!(codes[0], 0);
-        assert!(
-            codes[1..].iter().all(|code| *code == TOPIC_ALREADY_EXISTS),
-            "{codes:?}"
-        );
+        assert!(codes[1..].iter().all(|code| *code == TOPIC_ALREADY_EXISTS), "{codes:?}");
     }
 }

@@ -28,11 +28,8 @@ fn every_version_deletes() {
         let id = client.create_topic("t", 2, &[]);
         client.produce("t", 1, batch::of(&["v"]));
         let names = DeleteTopicsRequest::default().with_topic_names(vec![request::name("t")]);
-        let request = if version < 6 {
-            names
-        } else {
-            DeleteTopicsRequest::default().with_topics(vec![by_name("t")])
-        };
+        let request =
+            if version < 6 { names } else { DeleteTopicsRequest::default().with_topics(vec![by_name("t")]) };
         let response = client.call(version, &request);
         let result = &response.responses[0];
         assert_eq!(
@@ -40,11 +37,7 @@ fn every_version_deletes() {
             (0, Some("t")),
             "v{version}"
         );
-        assert_eq!(
-            result.topic_id,
-            if version < 6 { Uuid::nil() } else { id },
-            "v{version}"
-        );
+        assert_eq!(result.topic_id, if version < 6 { Uuid::nil() } else { id }, "v{version}");
         assert_eq!(
             client.produce("t", 1, batch::of(&["v"])).error_code,
             UNKNOWN_TOPIC_OR_PARTITION,
@@ -62,10 +55,7 @@ fn a_topic_of_the_same_name_begins_empty() {
     client.produce("t", 0, batch::of(&["old"]));
     let response = client.call(6, &DeleteTopicsRequest::default().with_topics(vec![by_id(first)]));
     assert_eq!(response.responses[0].error_code, 0);
-    assert_eq!(
-        response.responses[0].name.as_ref().map(|name| name.as_str()),
-        Some("t")
-    );
+    assert_eq!(response.responses[0].name.as_ref().map(|name| name.as_str()), Some("t"));
     let second = client.create_topic("t", 1, &[]);
     assert_ne!(first, second);
     assert_eq!(client.end_offset("t", 0), 0);
@@ -87,10 +77,7 @@ fn what_does_not_exist_and_what_is_not_clear() {
         (by_id(Uuid::nil()), INVALID_REQUEST),
         (by_name("t").with_topic_id(id), INVALID_REQUEST),
     ] {
-        let response = client.call(
-            6,
-            &DeleteTopicsRequest::default().with_topics(vec![state.clone()]),
-        );
+        let response = client.call(6, &DeleteTopicsRequest::default().with_topics(vec![state.clone()]));
         assert_eq!(response.responses[0].error_code, code, "{state:?}");
     }
     assert_eq!(client.produce("t", 0, batch::of(&["v"])).error_code, 0);

@@ -47,14 +47,7 @@ fn every_topic_key_is_told_with_its_source() {
     client.create_topic("t", 1, &[("compression.type", "zstd")]);
     for version in 1..=4 {
         let result = describe(&mut client, version, resource(TOPIC, "t", None));
-        assert_eq!(
-            (
-                result.error_code,
-                result.resource_type,
-                result.resource_name.as_str()
-            ),
-            (0, TOPIC, "t")
-        );
+        assert_eq!((result.error_code, result.resource_type, result.resource_name.as_str()), (0, TOPIC, "t"));
         // Kafka 4.3 knows 33 keys of a topic that anyone may see.
         assert_eq!(result.configs.len(), 33, "v{version}");
         let own = entry(&result, "compression.type");
@@ -68,15 +61,9 @@ fn every_topic_key_is_told_with_its_source() {
             (Some("2000000"), STATIC_BROKER)
         );
         let converted = entry(&result, "retention.ms");
-        assert_eq!(
-            (converted.value.as_deref(), converted.config_source),
-            (Some("18000000"), STATIC_BROKER)
-        );
+        assert_eq!((converted.value.as_deref(), converted.config_source), (Some("18000000"), STATIC_BROKER));
         let untouched = entry(&result, "cleanup.policy");
-        assert_eq!(
-            (untouched.value.as_deref(), untouched.config_source),
-            (Some("delete"), DEFAULT)
-        );
+        assert_eq!((untouched.value.as_deref(), untouched.config_source), (Some("delete"), DEFAULT));
         assert!(result.configs.iter().all(|config| !config.is_sensitive));
     }
 }
@@ -92,30 +79,14 @@ fn synonyms_come_in_the_order_in_which_they_count() {
         .synonyms
         .iter()
         .map(|synonym| {
-            (
-                synonym.name.to_string(),
-                synonym.value.as_deref().map(str::to_owned),
-                synonym.source,
-            )
+            (synonym.name.to_string(), synonym.value.as_deref().map(str::to_owned), synonym.source)
         })
         .collect();
     let own = |value: &str, source| ("compression.type".to_owned(), Some(value.to_owned()), source);
-    assert_eq!(
-        synonyms,
-        [
-            own("zstd", DYNAMIC_TOPIC),
-            own("lz4", STATIC_BROKER),
-            own("producer", DEFAULT)
-        ]
-    );
+    assert_eq!(synonyms, [own("zstd", DYNAMIC_TOPIC), own("lz4", STATIC_BROKER), own("producer", DEFAULT)]);
     let plain = DescribeConfigsRequest::default().with_resources(vec![resource(TOPIC, "t", None)]);
     let plain = client.call(4, &plain).results.remove(0);
-    assert!(
-        plain
-            .configs
-            .iter()
-            .all(|config| config.synonyms.is_empty() && config.documentation.is_none())
-    );
+    assert!(plain.configs.iter().all(|config| config.synonyms.is_empty() && config.documentation.is_none()));
 }
 
 #[test]
@@ -125,10 +96,7 @@ fn keys_have_types_and_documentation() {
     client.create_topic("t", 1, &[]);
     let result = describe(&mut client, 4, resource(TOPIC, "t", None));
     for config in &result.configs {
-        let documentation = config
-            .documentation
-            .as_ref()
-            .unwrap_or_else(|| panic!("{:?}", config.name));
+        let documentation = config.documentation.as_ref().unwrap_or_else(|| panic!("{:?}", config.name));
         assert!(documentation.len() > 20, "{:?}: {documentation:?}", config.name);
     }
     for (key, kind) in [
@@ -148,16 +116,9 @@ fn keys_can_be_chosen() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("t", 1, &[]);
-    let chosen = describe(
-        &mut client,
-        4,
-        resource(TOPIC, "t", Some(&["retention.ms", "no.such.key", "segment.ms"])),
-    );
-    let mut names: Vec<_> = chosen
-        .configs
-        .iter()
-        .map(|config| config.name.to_string())
-        .collect();
+    let chosen =
+        describe(&mut client, 4, resource(TOPIC, "t", Some(&["retention.ms", "no.such.key", "segment.ms"])));
+    let mut names: Vec<_> = chosen.configs.iter().map(|config| config.name.to_string()).collect();
     names.sort();
     assert_eq!(names, ["retention.ms", "segment.ms"]);
 }
@@ -169,29 +130,15 @@ fn the_broker_tells_its_settings() {
     let result = describe(&mut client, 4, resource(BROKER, "7", None));
     assert_eq!(result.error_code, 0);
     let own = entry(&result, "num.partitions");
-    assert_eq!(
-        (own.value.as_deref(), own.config_source, own.read_only),
-        (Some("3"), STATIC_BROKER, true)
-    );
+    assert_eq!((own.value.as_deref(), own.config_source, own.read_only), (Some("3"), STATIC_BROKER, true));
     let untouched = entry(&result, "log.retention.hours");
-    assert_eq!(
-        (untouched.value.as_deref(), untouched.config_source),
-        (Some("168"), DEFAULT)
-    );
+    assert_eq!((untouched.value.as_deref(), untouched.config_source), (Some("168"), DEFAULT));
     assert!(result.configs.len() > 100, "{}", result.configs.len());
     for secret in result.configs.iter().filter(|config| config.config_type == 9) {
-        assert!(
-            secret.is_sensitive && secret.value.is_none(),
-            "{:?} is told",
-            secret.name
-        );
+        assert!(secret.is_sensitive && secret.value.is_none(), "{:?} is told", secret.name);
     }
     let cluster = describe(&mut client, 4, resource(BROKER, "", None));
-    assert_eq!(
-        (cluster.error_code, cluster.configs.len()),
-        (0, 0),
-        "nothing was changed while it ran"
-    );
+    assert_eq!((cluster.error_code, cluster.configs.len()), (0, 0), "nothing was changed while it ran");
 }
 
 #[test]
@@ -207,15 +154,8 @@ fn what_cannot_be_described() {
         (99, "t", INVALID_REQUEST),
     ] {
         let result = describe(&mut client, 4, resource(kind, name, None));
-        assert_eq!(
-            (result.error_code, result.configs.len()),
-            (code, 0),
-            "{kind} {name}"
-        );
+        assert_eq!((result.error_code, result.configs.len()), (code, 0), "{kind} {name}");
         assert!(result.error_message.is_some(), "{kind} {name}");
-        assert_eq!(
-            (result.resource_type, result.resource_name.as_str()),
-            (kind, name)
-        );
+        assert_eq!((result.resource_type, result.resource_name.as_str()), (kind, name));
     }
 }

@@ -9,13 +9,9 @@ const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const INVALID_TOPIC_EXCEPTION: i16 = 17;
 
 fn ask(names: &[&str], limit: i32, cursor: Option<(&str, i32)>) -> DescribeTopicPartitionsRequest {
-    let topics = names
-        .iter()
-        .map(|name| TopicRequest::default().with_name(request::name(name)));
+    let topics = names.iter().map(|name| TopicRequest::default().with_name(request::name(name)));
     let cursor = cursor.map(|(topic, index)| {
-        Cursor::default()
-            .with_topic_name(request::name(topic))
-            .with_partition_index(index)
+        Cursor::default().with_topic_name(request::name(topic)).with_partition_index(index)
     });
     DescribeTopicPartitionsRequest::default()
         .with_topics(topics.collect())
@@ -29,23 +25,13 @@ fn told(response: &DescribeTopicPartitionsResponse) -> Vec<(String, Vec<i32>)> {
         .iter()
         .map(|topic| {
             let name = topic.name.as_ref().expect("a name").to_string();
-            (
-                name,
-                topic
-                    .partitions
-                    .iter()
-                    .map(|partition| partition.partition_index)
-                    .collect(),
-            )
+            (name, topic.partitions.iter().map(|partition| partition.partition_index).collect())
         })
         .collect()
 }
 
 fn next(response: &DescribeTopicPartitionsResponse) -> Option<(String, i32)> {
-    response
-        .next_cursor
-        .as_ref()
-        .map(|cursor| (cursor.topic_name.to_string(), cursor.partition_index))
+    response.next_cursor.as_ref().map(|cursor| (cursor.topic_name.to_string(), cursor.partition_index))
 }
 
 #[test]
@@ -109,11 +95,7 @@ fn what_does_not_exist_is_told_in_its_place() {
         .iter()
         .map(|topic| (topic.name.as_ref().expect("a name").to_string(), topic.error_code))
         .collect();
-    let expected = [
-        ("a/b", INVALID_TOPIC_EXCEPTION),
-        ("m", 0),
-        ("nowhere", UNKNOWN_TOPIC_OR_PARTITION),
-    ];
+    let expected = [("a/b", INVALID_TOPIC_EXCEPTION), ("m", 0), ("nowhere", UNKNOWN_TOPIC_OR_PARTITION)];
     assert_eq!(codes, expected.map(|(name, code)| (name.to_owned(), code)));
 }
 

@@ -36,15 +36,10 @@ fn every_version_lists_the_catalogue() {
     for version in 0..=4 {
         let response = client.call(version, &request(version));
         assert_eq!(response.error_code, 0, "v{version}");
-        let told: Vec<_> = response
-            .api_keys
-            .iter()
-            .map(|api| (api.api_key, api.min_version, api.max_version))
-            .collect();
-        let served: Vec<_> = SERVED
-            .iter()
-            .map(|entry| (entry.key, entry.advertised_min, entry.max))
-            .collect();
+        let told: Vec<_> =
+            response.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect();
+        let served: Vec<_> =
+            SERVED.iter().map(|entry| (entry.key, entry.advertised_min, entry.max)).collect();
         assert_eq!(told, served, "v{version}");
     }
 }
@@ -56,26 +51,17 @@ fn a_version_from_the_future_is_told_the_range_in_the_oldest_form() {
     for version in [own.max + 1, 127, i16::MAX, -1, i16::MIN] {
         let mut client = broker.client();
         // What follows the header is not looked at: an empty tagged section, or the body where there is none.
-        client.send(&prefixed(
-            &[&header_only(18, version, 77)[..], &[0, 0x7f, 0xff, 0xff, 0xff]].concat(),
-        ));
+        client.send(&prefixed(&[&header_only(18, version, 77)[..], &[0, 0x7f, 0xff, 0xff, 0xff]].concat()));
         let mut answer = Bytes::from(client.read_frame().expect("an answer"));
         assert_eq!(answer.get_i32(), 77, "v{version}");
         let response = ApiVersionsResponse::decode(&mut answer, 0).expect("a response of version 0");
         assert!(answer.is_empty(), "v{version}");
         assert_eq!(response.error_code, UNSUPPORTED_VERSION, "v{version}");
-        let told: Vec<_> = response
-            .api_keys
-            .iter()
-            .map(|api| (api.api_key, api.min_version, api.max_version))
-            .collect();
+        let told: Vec<_> =
+            response.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect();
         assert_eq!(told, [(18, own.min, own.max)], "v{version}");
         // The connection lives on: this is how a client finds its version.
-        assert_eq!(
-            client.call(own.max, &request(own.max)).error_code,
-            0,
-            "v{version}"
-        );
+        assert_eq!(client.call(own.max, &request(own.max)).error_code, 0, "v{version}");
     }
 }
 
@@ -97,9 +83,7 @@ fn unsupported_versions_of_other_apis_close_the_connection() {
     for entry in SERVED.iter().filter(|entry| entry.key != catalog::API_VERSIONS) {
         for version in [entry.min - 1, entry.max + 1, i16::MAX, i16::MIN] {
             let mut client = broker.client();
-            client.send(&prefixed(
-                &[&header_only(entry.key, version, 1)[..], &[0; 8]].concat(),
-            ));
+            client.send(&prefixed(&[&header_only(entry.key, version, 1)[..], &[0; 8]].concat()));
             client.assert_closed();
         }
     }
@@ -109,9 +93,7 @@ fn unsupported_versions_of_other_apis_close_the_connection() {
 #[test]
 fn unknown_api_keys_close_the_connection() {
     let broker = TestBroker::start();
-    let unknown = (-2..200)
-        .chain([i16::MIN, i16::MAX])
-        .filter(|key| catalog::find(*key).is_none());
+    let unknown = (-2..200).chain([i16::MIN, i16::MAX]).filter(|key| catalog::find(*key).is_none());
     for key in unknown {
         let mut client = broker.client();
         client.send(&prefixed(&[&header_only(key, 0, 1)[..], &[0; 8]].concat()));

@@ -47,10 +47,7 @@ impl Capture {
     /// A broker whose answers do not depend on the run, with the topic `golden` of two partitions; the first holds one
     /// batch of two records.
     fn begin() -> Capture {
-        let settings = [
-            ("advertised.listeners", "PLAINTEXT://tide.example:9092"),
-            ("num.partitions", "2"),
-        ];
+        let settings = [("advertised.listeners", "PLAINTEXT://tide.example:9092"), ("num.partitions", "2")];
         let broker = TestBroker::prepared(&settings, |path| {
             let identity = "cluster.id=AAAAAAAAAAAAAAAAAAAAAQ\nnode.id=1\nversion=1\n";
             fs::write(path.join("meta.properties"), identity).expect("an identity");
@@ -59,12 +56,7 @@ impl Capture {
         let topic_id = client.create_topic("golden", 2, &[("retention.ms", "-1")]);
         let answer = client.produce("golden", 0, batch::at(BEGIN_MS, &["one", "two"]));
         assert_eq!((answer.error_code, answer.base_offset), (0, 0));
-        Capture {
-            broker,
-            client,
-            topic_id,
-            text: String::new(),
-        }
+        Capture { broker, client, topic_id, text: String::new() }
     }
 
     /// Sends a request and notes both frames, topic ids masked.
@@ -78,19 +70,13 @@ impl Capture {
         let bytes = frame(i32::from(version) + 1, version, request);
         self.client.send(&bytes);
         self.note(what, version, "request", &bytes[4..]);
-        self.client
-            .read_frame()
-            .unwrap_or_else(|| panic!("{what} v{version} is not answered"))
+        self.client.read_frame().unwrap_or_else(|| panic!("{what} v{version} is not answered"))
     }
 
     fn note(&mut self, what: &str, version: i16, side: &str, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
         mask(&mut bytes, self.topic_id.as_bytes(), MASKED_ID.as_bytes());
-        self.text.push_str(&format!(
-            "# {what} v{version} {side}, {} bytes\n{}\n",
-            bytes.len(),
-            dump(&bytes)
-        ));
+        self.text.push_str(&format!("# {what} v{version} {side}, {} bytes\n{}\n", bytes.len(), dump(&bytes)));
     }
 
     fn check(self, file: &str) {
@@ -102,10 +88,7 @@ impl Capture {
 
 /// All versions of a request that are served.
 fn versions<Q: Request>() -> std::ops::RangeInclusive<i16> {
-    let entry = SERVED
-        .iter()
-        .find(|entry| entry.key == Q::KEY)
-        .expect("the API is served");
+    let entry = SERVED.iter().find(|entry| entry.key == Q::KEY).expect("the API is served");
     entry.min..=entry.max
 }
 
@@ -164,12 +147,7 @@ fn produce() {
 fn fetch() {
     let mut capture = Capture::begin();
     for version in versions::<m::FetchRequest>() {
-        let wanted = |offset| {
-            vec![
-                ("golden", request::wanted(0, offset)),
-                ("golden", request::wanted(1, 0)),
-            ]
-        };
+        let wanted = |offset| vec![("golden", request::wanted(0, offset)), ("golden", request::wanted(1, 0))];
         for (what, offset) in [("Fetch", 1), ("Fetch out of range", 99)] {
             let mut request = request::fetch(wanted(offset));
             if version >= TOPIC_ID_FROM {
@@ -179,9 +157,7 @@ fn fetch() {
             capture.exchange(what, version, &request);
         }
         if version >= 7 {
-            let request = request::fetch(Vec::new())
-                .with_session_id(1234)
-                .with_session_epoch(5);
+            let request = request::fetch(Vec::new()).with_session_id(1234).with_session_epoch(5);
             capture.exchange("Fetch in a session that does not exist", version, &request);
         }
     }
@@ -192,11 +168,9 @@ fn fetch() {
 fn list_offsets() {
     let mut capture = Capture::begin();
     for version in versions::<m::ListOffsetsRequest>() {
-        for (what, timestamp) in [
-            ("ListOffsets latest", -1),
-            ("ListOffsets by time", BEGIN_MS),
-            ("ListOffsets of no kind", -99),
-        ] {
+        for (what, timestamp) in
+            [("ListOffsets latest", -1), ("ListOffsets by time", BEGIN_MS), ("ListOffsets of no kind", -99)]
+        {
             capture.exchange(what, version, &request::list_offsets("golden", 0, timestamp));
         }
     }
@@ -257,9 +231,8 @@ fn api_versions() {
         let mut request = m::ApiVersionsRequest::default();
         if version >= 3 {
             capture.exchange("ApiVersions without a name", version, &request);
-            request = request
-                .with_client_software_name(text("golden"))
-                .with_client_software_version(text("1.0"));
+            request =
+                request.with_client_software_name(text("golden")).with_client_software_version(text("1.0"));
         }
         capture.exchange("ApiVersions", version, &request);
     }
@@ -301,9 +274,7 @@ fn delete_topics() {
             request.topic_names = vec![name(&topic), name("nowhere")];
         } else {
             let state = |topic: &str| DeleteTopicState::default().with_name(Some(name(topic)));
-            let unknown = DeleteTopicState::default()
-                .with_name(None)
-                .with_topic_id(Uuid::from_u128(1));
+            let unknown = DeleteTopicState::default().with_name(None).with_topic_id(Uuid::from_u128(1));
             request.topics = vec![state(&topic), state("nowhere"), unknown];
         }
         let mut answer = capture.ask("DeleteTopics", version, &request);
@@ -319,16 +290,11 @@ fn delete_records() {
     let mut capture = Capture::begin();
     for version in versions::<m::DeleteRecordsRequest>() {
         let partitions = [(0, i64::from(version.min(1))), (1, 99), (2, 0)].map(|(index, offset)| {
-            DeleteRecordsPartition::default()
-                .with_partition_index(index)
-                .with_offset(offset)
+            DeleteRecordsPartition::default().with_partition_index(index).with_offset(offset)
         });
-        let topic = DeleteRecordsTopic::default()
-            .with_name(name("golden"))
-            .with_partitions(partitions.to_vec());
-        let request = m::DeleteRecordsRequest::default()
-            .with_topics(vec![topic])
-            .with_timeout_ms(60_000);
+        let topic =
+            DeleteRecordsTopic::default().with_name(name("golden")).with_partitions(partitions.to_vec());
+        let request = m::DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(60_000);
         capture.exchange("DeleteRecords", version, &request);
     }
     capture.check("DeleteRecords");
@@ -356,9 +322,8 @@ fn offset_for_leader_epoch() {
                 .with_leader_epoch(epoch)
                 .with_current_leader_epoch(-1)
         });
-        let topic = OffsetForLeaderTopic::default()
-            .with_topic(name("golden"))
-            .with_partitions(partitions.to_vec());
+        let topic =
+            OffsetForLeaderTopic::default().with_topic(name("golden")).with_partitions(partitions.to_vec());
         capture.exchange(
             "OffsetForLeaderEpoch",
             version,
@@ -399,19 +364,15 @@ fn alter_configs() {
     let mut capture = Capture::begin();
     for version in versions::<m::AlterConfigsRequest>() {
         let resource = |topic: &str, value: &str| {
-            let config = alter::AlterableConfig::default()
-                .with_name(text("segment.ms"))
-                .with_value(Some(text(value)));
+            let config =
+                alter::AlterableConfig::default().with_name(text("segment.ms")).with_value(Some(text(value)));
             alter::AlterConfigsResource::default()
                 .with_resource_type(2)
                 .with_resource_name(text(topic))
                 .with_configs(vec![config])
         };
-        let resources = vec![
-            resource("golden", "1000000"),
-            resource("other", "soon"),
-            resource("nowhere", "1000000"),
-        ];
+        let resources =
+            vec![resource("golden", "1000000"), resource("other", "soon"), resource("nowhere", "1000000")];
         capture.exchange(
             "AlterConfigs",
             version,
@@ -452,10 +413,7 @@ fn create_partitions() {
     let mut capture = Capture::begin();
     for version in versions::<m::CreatePartitionsRequest>() {
         let more = |topic: &str, count| {
-            CreatePartitionsTopic::default()
-                .with_name(name(topic))
-                .with_count(count)
-                .with_assignments(None)
+            CreatePartitionsTopic::default().with_name(name(topic)).with_count(count).with_assignments(None)
         };
         for topic in ["grown", "kept"] {
             capture.client.create_topic(&format!("{topic}-{version}"), 2, &[]);
@@ -466,9 +424,7 @@ fn create_partitions() {
             more("golden", i32::MAX),
             more("nowhere", 3),
         ];
-        let request = m::CreatePartitionsRequest::default()
-            .with_topics(topics)
-            .with_timeout_ms(60_000);
+        let request = m::CreatePartitionsRequest::default().with_topics(topics).with_timeout_ms(60_000);
         capture.exchange("CreatePartitions", version, &request);
     }
     capture.check("CreatePartitions");
@@ -481,11 +437,7 @@ fn describe_cluster() {
         let request = m::DescribeClusterRequest::default().with_include_cluster_authorized_operations(true);
         capture.exchange("DescribeCluster", version, &request);
         if version >= 1 {
-            capture.exchange(
-                "DescribeCluster of controllers",
-                version,
-                &request.with_endpoint_type(2),
-            );
+            capture.exchange("DescribeCluster of controllers", version, &request.with_endpoint_type(2));
         }
     }
     capture.check("DescribeCluster");
@@ -496,19 +448,14 @@ fn describe_topic_partitions() {
     let mut capture = Capture::begin();
     assert_eq!(capture.client.end_offset("golden", 1), 0);
     for version in versions::<m::DescribeTopicPartitionsRequest>() {
-        let topics = ["golden", "nowhere"]
-            .map(|topic| TopicRequest::default().with_name(name(topic)))
-            .to_vec();
+        let topics =
+            ["golden", "nowhere"].map(|topic| TopicRequest::default().with_name(name(topic))).to_vec();
         for limit in [1, 10] {
             let request = m::DescribeTopicPartitionsRequest::default()
                 .with_topics(topics.clone())
                 .with_response_partition_limit(limit)
                 .with_cursor(None);
-            capture.exchange(
-                &format!("DescribeTopicPartitions, {limit} at most,"),
-                version,
-                &request,
-            );
+            capture.exchange(&format!("DescribeTopicPartitions, {limit} at most,"), version, &request);
         }
     }
     capture.check("DescribeTopicPartitions");
@@ -518,9 +465,7 @@ fn describe_topic_partitions() {
 fn describe_log_dirs() {
     let mut capture = Capture::begin();
     for version in versions::<m::DescribeLogDirsRequest>() {
-        let topic = DescribableLogDirTopic::default()
-            .with_topic(name("golden"))
-            .with_partitions(vec![0, 1]);
+        let topic = DescribableLogDirTopic::default().with_topic(name("golden")).with_partitions(vec![0, 1]);
         let answer = capture.ask(
             "DescribeLogDirs",
             version,
@@ -549,8 +494,6 @@ fn reencoded<Q: Request>(version: i16, answer: &[u8], response: &Q::Response) ->
         rest.len()
     };
     let mut bytes = bytes::BytesMut::from(&answer[..answer.len() - body_len]);
-    response
-        .encode(&mut bytes, version)
-        .expect("a response of this version");
+    response.encode(&mut bytes, version).expect("a response of this version");
     bytes.to_vec()
 }

@@ -20,17 +20,9 @@ fn api_versions() -> ApiVersionsRequest {
 /// The request with this number: each kind in turn, some at once, some only when durable, some after a wait.
 fn numbered(number: i32) -> Vec<u8> {
     match number % 5 {
-        0 => frame(
-            number,
-            9,
-            &request::produce("order", 0, -1, batch::of(&[&number.to_string()])),
-        ),
+        0 => frame(number, 9, &request::produce("order", 0, -1, batch::of(&[&number.to_string()]))),
         1 => frame(number, 3, &api_versions()),
-        2 => frame(
-            number,
-            8,
-            &MetadataRequest::default().with_topics(Some(Vec::new())),
-        ),
+        2 => frame(number, 8, &MetadataRequest::default().with_topics(Some(Vec::new()))),
         3 => frame(number, 7, &request::list_offsets("order", 0, -1)),
         _ => {
             // Nothing is there yet at this offset: the wait runs out or the next append ends it.
@@ -69,10 +61,7 @@ fn check(number: i32, answer: Vec<u8>) {
         }
         _ => {
             let (correlation_id, response) = decode::<FetchRequest>(11, answer);
-            assert_eq!(
-                response.responses[0].partitions[0].error_code, 0,
-                "request {number}"
-            );
+            assert_eq!(response.responses[0].partitions[0].error_code, 0, "request {number}");
             correlation_id
         }
     };
@@ -88,17 +77,9 @@ fn a_thousand_pipelined_requests_are_answered_in_order() {
     // All of it is sent before anything is read; the answers are small enough to wait in the sockets.
     assert!(client.send(&all));
     for number in 0..PIPELINED {
-        check(
-            number,
-            client
-                .read_frame()
-                .unwrap_or_else(|| panic!("request {number} is not answered")),
-        );
+        check(number, client.read_frame().unwrap_or_else(|| panic!("request {number} is not answered")));
     }
-    let written: Vec<String> = (0..PIPELINED)
-        .step_by(5)
-        .map(|number| number.to_string())
-        .collect();
+    let written: Vec<String> = (0..PIPELINED).step_by(5).map(|number| number.to_string()).collect();
     assert_eq!(broker.client().values("order", 0, 0), written);
 }
 
@@ -132,12 +113,7 @@ fn what_was_asked_before_a_half_close_is_answered() {
     client.send(&all);
     client.finish_sending();
     for number in 0..10 {
-        check(
-            number,
-            client
-                .read_frame()
-                .unwrap_or_else(|| panic!("request {number} is not answered")),
-        );
+        check(number, client.read_frame().unwrap_or_else(|| panic!("request {number} is not answered")));
     }
     client.assert_closed();
 }
@@ -150,10 +126,7 @@ fn a_produce_without_acks_leaves_no_gap_in_the_answers() {
     for number in 0..3_i64 {
         client.begin(9, &request::produce("order", 0, 0, batch::of(&["silent"])));
         // The next frame on the connection answers the next request.
-        assert_eq!(
-            client.produce("order", 0, batch::of(&["told"])).base_offset,
-            number * 2 + 1
-        );
+        assert_eq!(client.produce("order", 0, batch::of(&["told"])).base_offset, number * 2 + 1);
     }
 }
 
@@ -162,10 +135,7 @@ fn metadata_changes_are_seen_by_what_follows_on_the_connection() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     // Nothing is read in between: the produce must not overtake the creation.
-    let create = client.begin(
-        7,
-        &request::create_topics(vec![request::new_topic("first", 1, &[])]),
-    );
+    let create = client.begin(7, &request::create_topics(vec![request::new_topic("first", 1, &[])]));
     let produce = client.begin(9, &request::produce("first", 0, -1, batch::of(&["a"])));
     let created = client.finish::<kafka_protocol::messages::CreateTopicsRequest>(7, create);
     assert_eq!(created.topics[0].error_code, 0);
@@ -187,11 +157,7 @@ fn a_produce_frame_may_be_cut_anywhere() {
     let mut other = broker.client();
     let len = frame(0, 9, &request::produce("cut", 0, -1, batch::at(0, &["v"]))).len();
     for (at, offset) in (1..len).zip(0..) {
-        let bytes = frame(
-            at as i32,
-            9,
-            &request::produce("cut", 0, -1, batch::at(0, &["v"])),
-        );
+        let bytes = frame(at as i32, 9, &request::produce("cut", 0, -1, batch::at(0, &["v"])));
         client.send(&bytes[..at]);
         // A round trip of another connection: the first piece has most likely been read when the second comes.
         assert_eq!(other.call(3, &api_versions()).error_code, 0);
@@ -207,9 +173,8 @@ fn two_frames_may_share_a_packet() {
     let broker = TestBroker::start();
     let mut client = broker.client();
     client.create_topic("cut", 1, &[]);
-    let two: Vec<u8> = (0..2)
-        .flat_map(|n| frame(n, 9, &request::produce("cut", 0, -1, batch::at(0, &["v"]))))
-        .collect();
+    let two: Vec<u8> =
+        (0..2).flat_map(|n| frame(n, 9, &request::produce("cut", 0, -1, batch::at(0, &["v"])))).collect();
     // One frame and a half, then the rest.
     let at = two.len() * 3 / 4;
     client.send(&two[..at]);

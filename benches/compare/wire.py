@@ -1,0 +1,142 @@
+"""A Kafka client as small as possible, for what a real one would blur: the moment a broker first answers, and topics
+made without a client's own traffic. It speaks fixed old versions that both brokers serve, one request at a time."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+
+CLIENT = b"\x00\x05bench"
+
+
+def _crc32c_table() -> list[int]:
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)
+        table.append(byte)
+    return table
+
+
+_TABLE = _crc32c_table()
+
+
+def crc32c(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = (crc >> 8) ^ _TABLE[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
+
+
+def _varint(value: int) -> bytes:
+    value = (value << 1) ^ (value >> 63)
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(out + bytes([value]))
+
+
+def _string(text: str) -> bytes:
+    return struct.pack(">h", len(text)) + text.encode()
+
+
+def batch(value: bytes) -> bytes:
+    """A batch of one record without key, stamped now."""
+    body = b"\0" + _varint(0) + _varint(0) + _varint(-1) + _varint(len(value)) + value + _varint(0)
+    record = _varint(len(body)) + body
+    now = int(time.time() * 1000)
+    tail = struct.pack(">hiqqqhii", 0, 0, now, now, -1, -1, -1, 1) + record
+    return struct.pack(">qiibI", 0, len(tail) + 9, -1, 2, crc32c(tail)) + tail
+
+
+def metadata(topic: str) -> bytes:
+    """Metadata v4: the topic is created when it is not there."""
+    return struct.pack(">hhi", 3, 4, 1) + CLIENT + struct.pack(">i", 1) + _string(topic) + b"\x01"
+
+
+def produce(topic: str, records: bytes, partitions=(0,), acks: int = -1) -> bytes:
+    """Produce v7: `records` to each of `partitions`."""
+    head = struct.pack(">hhi", 0, 7, 1) + CLIENT + struct.pack(">hhii", -1, acks, 30_000, 1) + _string(topic)
+    each = [struct.pack(">ii", index, len(records)) + records for index in partitions]
+    return head + struct.pack(">i", len(each)) + b"".join(each)
+
+
+def create_topic(topic: str, partitions: int, configs: dict[str, str]) -> bytes:
+    """CreateTopics v2."""
+    head = struct.pack(">hhi", 19, 2, 1) + CLIENT + struct.pack(">i", 1) + _string(topic)
+    shape = struct.pack(">ihii", partitions, 1, 0, len(configs))
+    return head + shape + b"".join(_string(k) + _string(v) for k, v in configs.items()) + struct.pack(">i?", 60_000, False)
+
+
+def delete_topic(topic: str) -> bytes:
+    """DeleteTopics v1."""
+    return struct.pack(">hhi", 20, 1, 1) + CLIENT + struct.pack(">i", 1) + _string(topic) + struct.pack(">i", 60_000)
+
+
+class Connection:
+    def __init__(self, port: int, timeout: float = 60):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.socket.close()
+
+    def ask(self, request: bytes) -> bytes:
+        """The response behind its correlation id."""
+        self.socket.sendall(struct.pack(">i", len(request)) + request)
+        (length,) = struct.unpack(">i", self._read(4))
+        return self._read(length)[4:]
+
+    def _read(self, length: int) -> bytes:
+        parts = []
+        while length:
+            part = self.socket.recv(length)
+            if not part:
+                raise ConnectionResetError("the broker closed the connection")
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)
+
+    def create(self, topic: str, partitions: int = 1, **configs: str) -> None:
+        answer = self.ask(create_topic(topic, partitions, {key.replace("_", "."): value for key, value in configs.items()}))
+        self._check(answer, 4 + 4 + 2 + len(topic), f"CreateTopics {topic}")
+
+    def delete(self, topic: str) -> None:
+        self._check(self.ask(delete_topic(topic)), 4 + 4 + 2 + len(topic), f"DeleteTopics {topic}")
+
+    @staticmethod
+    def _check(answer: bytes, at: int, what: str) -> None:
+        (code,) = struct.unpack_from(">h", answer, at)
+        if code:
+            raise RuntimeError(f"{what}: error code {code}")
+
+    def produced(self, topic: str, records: bytes, partitions=(0,), acks: int = -1) -> list[int]:
+        """The error code of each partition."""
+        answer = self.ask(produce(topic, records, partitions, acks))
+        at = 4 + 2 + len(topic) + 4
+        return [struct.unpack_from(">h", answer, at + 30 * place + 4)[0] for place in range(len(partitions))]
+
+
+def first_acknowledged(port: int, topic: str, alive, deadline_s: float = 120, retry_s: float = 0.001) -> float:
+    """When (time.monotonic) the first record was acknowledged with acks=all, by trying again every `retry_s`."""
+    records = batch(b"first")
+    until = time.monotonic() + deadline_s
+    while time.monotonic() < until:
+        try:
+            with Connection(port) as connection:
+                # The topic's metadata is asked for as a producer would; that creates it.
+                connection.ask(metadata(topic))
+                while time.monotonic() < until:
+                    if connection.produced(topic, records) == [0]:
+                        return time.monotonic()
+                    time.sleep(retry_s)
+        except OSError:
+            if not alive():
+                raise RuntimeError("the broker exited") from None
+            time.sleep(retry_s)
+    raise TimeoutError(f"no record was acknowledged within {deadline_s} s")
