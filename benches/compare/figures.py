@@ -42,8 +42,6 @@ class Row:
     # The largest ratio, or the largest figure of Tidelog's, that is aimed at.
     ratio_target: float | None = None
     target: float | None = None
-    # For an A/A run, where the second column is Tidelog as well.
-    more_is_better: bool = False
 
     def ratios(self) -> list[float]:
         if not self.kafka or not self.paired:
@@ -80,7 +78,7 @@ def _amount(values: list[float]) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 @dataclass
@@ -101,8 +99,10 @@ class Table:
         lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         lines += ["| " + " | ".join(row.cells()) + " |" for row in self.rows]
         if any(row.ratios() for row in self.rows):
-            lines += ["", "Ratios pair by pair:", ""]
-            lines += [f"- {row.what}: " + " ".join(f"{ratio:.3f}" for ratio in row.ratios()) for row in self.rows if row.ratios()]
+            lines += ["", "Pair by pair, in the order they ran:", ""]
+            for row in (row for row in self.rows if row.ratios()):
+                each = (f"{_short(a)}/{_short(b)} = {a / b:.3f}" for a, b in zip(row.tidelog, row.kafka))
+                lines.append(f"- {row.what}: " + ", ".join(each))
         if self.notes:
             lines += [""] + [f"- {note}" for note in self.notes]
         return "\n".join(lines) + "\n"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import re
 import shlex
@@ -29,7 +28,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--case", action="append", choices=list(cases.CASES), help="only this one; may be repeated (BENCH_CASES=a,b)")
     parser.add_argument("--pairs", type=int, default=int(number("BENCH_PAIRS", 8)), help="pairs of blocks (BENCH_PAIRS)")
     parser.add_argument("--gigabytes", type=float, default=number("BENCH_GB", 1), help="size of a block (BENCH_GB)")
-    parser.add_argument("--warm-up", type=float, default=number("BENCH_WARM_UP_GB", 3), help="gigabytes before produce-cpu (BENCH_WARM_UP_GB)")
     parser.add_argument("--seconds", type=float, default=number("BENCH_SECONDS", 8), help="length of a paced block (BENCH_SECONDS)")
     parser.add_argument("--partitions", type=int, default=int(number("BENCH_PARTITIONS", 1)), help="of the topics under load (BENCH_PARTITIONS)")
     parser.add_argument("--starts", type=int, default=int(number("BENCH_STARTS", 10)), help="starts on an empty directory (BENCH_STARTS)")
@@ -95,7 +93,7 @@ def main() -> int:
             shown = [word for key, value in settings.items() for word in (f"--{key}", f"{value:g}")]
             plan = cases.Plan(
                 directory=directory, command=shlex.join(["benches/compare/run.py", "--case", case, *shown]),
-                warm_up_gigabytes=chosen.warm_up, starts=chosen.starts, quiet_s=chosen.quiet, **settings,
+                starts=chosen.starts, quiet_s=chosen.quiet, **settings,
             )  # fmt: skip
             begin = time.monotonic()
             try:
