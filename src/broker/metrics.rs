@@ -63,9 +63,10 @@ pub fn register(
     registry.register(Box::new(collector))
 }
 
-impl Collector for BrokerCollector {
-    fn desc(&self) -> Vec<&Desc> {
-        let single = [
+impl BrokerCollector {
+    /// The gauges without labels.
+    fn single(&self) -> [&IntGauge; 7] {
+        [
             &self.connections,
             &self.held,
             &self.topics,
@@ -73,8 +74,13 @@ impl Collector for BrokerCollector {
             &self.sessions,
             &self.disk_total,
             &self.disk_usable,
-        ];
-        let mut all: Vec<&Desc> = single.into_iter().flat_map(Collector::desc).collect();
+        ]
+    }
+}
+
+impl Collector for BrokerCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        let mut all: Vec<&Desc> = self.single().into_iter().flat_map(Collector::desc).collect();
         all.extend(self.current.desc());
         all.extend(self.oldest.desc());
         all
@@ -101,15 +107,7 @@ impl Collector for BrokerCollector {
             self.oldest.with_label_values(labels).set(partition.log_start_offset());
         }
         let mut families = Vec::new();
-        for gauge in [
-            &self.connections,
-            &self.held,
-            &self.topics,
-            &self.partitions,
-            &self.sessions,
-            &self.disk_total,
-            &self.disk_usable,
-        ] {
+        for gauge in self.single() {
             families.extend(gauge.collect());
         }
         families.extend(self.current.collect());
