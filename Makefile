@@ -24,7 +24,7 @@ LOCKED := $(if $(CI),--locked)
 with_rocksdb = scripts/ensure-deps.sh build; \
 	ROCKSDB_LIB_DIR=$$(scripts/rocksdb-archive.sh); export ROCKSDB_LIB_DIR ROCKSDB_STATIC=1;
 
-.PHONY: help build run test compat bench fmt lint env clean
+.PHONY: help build run test fuzz compat bench fmt lint env clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ run: build ## build, then start a broker on 127.0.0.1:9092; ARGS="--override key
 
 test: ## every test that needs nothing but this checkout
 	@$(with_rocksdb) cargo test $(LOCKED)
+
+fuzz: ## each fuzz target for a bounded time; ARGS="SECONDS [TARGET...]", 30 seconds and all targets without
+	@$(with_rocksdb) scripts/fuzz.sh $(ARGS)
 
 compat: build ## real Kafka clients against ./bin/tidelog; ARGS goes to pytest, e.g. ARGS="-k kcat"
 	@scripts/ensure-deps.sh compat

@@ -38,25 +38,16 @@ fn batch(batch_bytes: usize, value_bytes: usize, codec: Compression) -> Bytes {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 24) as u8
         };
-        std::iter::repeat_with(next)
-            .take(value_bytes)
-            .collect::<Vec<u8>>()
+        std::iter::repeat_with(next).take(value_bytes).collect::<Vec<u8>>()
     };
     let records = (batch_bytes / value_bytes).max(1);
     let builder = BatchBuilder::new().compression(codec, None);
-    (0..records)
-        .fold(builder, |batch, _| batch.record(NOW_MS, None, Some(&value())))
-        .build()
-        .unwrap()
+    (0..records).fold(builder, |batch, _| batch.record(NOW_MS, None, Some(&value()))).build().unwrap()
 }
 
 fn measure(what: &str, batch: &Bytes, mut work: impl FnMut(&Bytes)) {
     let repetitions = (BYTES_PER_ROUND / batch.len()).max(1);
-    print(
-        what,
-        batch.len(),
-        rounds(ROUNDS, repetitions, || work(black_box(batch))),
-    );
+    print(what, batch.len(), rounds(ROUNDS, repetitions, || work(black_box(batch))));
 }
 
 fn main() {
@@ -72,17 +63,9 @@ fn main() {
         });
         for value_bytes in [1024, 100] {
             let plain = batch(batch_bytes, value_bytes, Compression::None);
-            measure(
-                &format!("validate, {} KiB of {value_bytes} B records", kib(batch_bytes)),
-                &plain,
-                check,
-            );
+            measure(&format!("validate, {} KiB of {value_bytes} B records", kib(batch_bytes)), &plain, check);
         }
         let folded = batch(batch_bytes, 1024, Compression::Lz4);
-        measure(
-            &format!("validate, {} KiB compressed: header and CRC", kib(batch_bytes)),
-            &folded,
-            check,
-        );
+        measure(&format!("validate, {} KiB compressed: header and CRC", kib(batch_bytes)), &folded, check);
     }
 }

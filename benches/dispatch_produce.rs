@@ -21,19 +21,12 @@ const PARTITIONS: i32 = 64;
 const COUNTED: u32 = 128;
 
 fn main() {
-    for (batch_bytes, value_bytes) in [
-        (1 << 10, 100),
-        (16 << 10, 100),
-        (16 << 10, 1024),
-        (64 << 10, 1024),
-    ] {
+    for (batch_bytes, value_bytes) in [(1 << 10, 100), (16 << 10, 100), (16 << 10, 1024), (64 << 10, 1024)] {
         let records = batch(batch_bytes, value_bytes);
         for batches in [1, 8, PARTITIONS] {
             // A broker of its own keeps the logs of all rounds within the page cache.
-            let broker = InProcess::new(
-                PARTITIONS,
-                &[("log.flush.interval.messages", "9223372036854775807")],
-            );
+            let broker =
+                InProcess::new(PARTITIONS, &[("log.flush.interval.messages", "9223372036854775807")]);
             let frame = broker.frame(batches, &records, -1);
             let bytes = records.len() * batches as usize;
             let took = rounds(ROUNDS, (BYTES_PER_ROUND / bytes).max(1), || {
@@ -46,10 +39,7 @@ fn main() {
                 (calls, asked) = (calls + counts.calls, asked + counts.bytes);
             }
             print(
-                &format!(
-                    "{batches:>2} batches of {:>2} KiB, {value_bytes} B records",
-                    batch_bytes >> 10
-                ),
+                &format!("{batches:>2} batches of {:>2} KiB, {value_bytes} B records", batch_bytes >> 10),
                 bytes,
                 took,
             );

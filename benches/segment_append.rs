@@ -31,9 +31,8 @@ fn main() {
     let dir = tempfile::tempdir().unwrap();
     for batch_bytes in [1 << 10, 16 << 10, 64 << 10, 1 << 20] {
         let value = vec![b'x'; batch_bytes.min(1024)];
-        let builder = (0..batch_bytes / value.len()).fold(BatchBuilder::new(), |batch, _| {
-            batch.record(NOW_MS, None, Some(&value))
-        });
+        let builder = (0..batch_bytes / value.len())
+            .fold(BatchBuilder::new(), |batch, _| batch.record(NOW_MS, None, Some(&value)));
         let batch = builder.build().unwrap();
         let repetitions = BYTES_PER_ROUND / batch.len();
         let label = format!("{} KiB batches", batch_bytes / 1024);
@@ -54,14 +53,7 @@ fn main() {
 
         let header = BatchHeader::parse(&batch).unwrap();
         let create = |name: &str| {
-            Log::create(
-                &dir.path().join(name),
-                [7; 16],
-                config(),
-                FileCache::new(16),
-                NOW_MS,
-            )
-            .unwrap()
+            Log::create(&dir.path().join(name), [7; 16], config(), FileCache::new(16), NOW_MS).unwrap()
         };
         let mut number = 0;
         let mut log = create(&format!("log-{batch_bytes}-0"));
@@ -77,10 +69,7 @@ fn main() {
             header.base_offset = log.end_offset();
             header.partition_leader_epoch = 0;
             let prefix = patch_prefix(&header, header.base_offset, 0);
-            black_box(
-                log.append(prefix, &batch[prefix.len()..], &header, NOW_MS)
-                    .unwrap(),
-            );
+            black_box(log.append(prefix, &batch[prefix.len()..], &header, NOW_MS).unwrap());
             appended += 1;
         });
         print(&format!("append to a log, {label}"), batch.len(), ours);

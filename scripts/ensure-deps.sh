@@ -34,6 +34,11 @@ case ${1:-build} in
     need nodejs command -v node
     need npm command -v npm
     need golang command -v go
+    # Scenarios with a disk of their own mount it, which only root may; for others they are skipped.
+    if [[ $(id -u) -eq 0 ]]; then
+      need e2fsprogs command -v mkfs.ext4
+      need mount command -v mount
+    fi
     ;;
   *)
     sed -n '2,7p' "$0" >&2

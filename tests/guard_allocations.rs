@@ -6,16 +6,10 @@ use tidelog::protocol::guard::{GuardError, MAX_ELEMENTS_PER_FRAME, MAX_UNKNOWN_T
 use tidelog::protocol::layout::{APIS, ApiLayout, Field, FieldType};
 
 mod counting;
-#[allow(
-    dead_code,
-    reason = "shared with the unit tests of the guard, which use all of it"
-)]
+#[allow(dead_code, reason = "shared with the unit tests of the guard, which use all of it")]
 #[path = "../src/protocol/layout/oracle.rs"]
 mod oracle;
-#[allow(
-    dead_code,
-    reason = "shared with the unit tests of the guard, which use all of it"
-)]
+#[allow(dead_code, reason = "shared with the unit tests of the guard, which use all of it")]
 #[path = "../src/protocol/layout/sample.rs"]
 mod sample;
 
@@ -35,10 +29,7 @@ static ALLOCATOR: Counting = Counting;
 
 /// Elements that take the fewest bytes on the wire. Nothing is null: a null array holds no elements.
 fn smallest() -> Sample {
-    Sample {
-        nulls: false,
-        ..Sample::BARE
-    }
+    Sample { nulls: false, ..Sample::BARE }
 }
 
 fn crate_versions() -> impl Iterator<Item = (&'static ApiLayout, i16)> {
@@ -68,28 +59,12 @@ fn bounded(key: i16, version: i16, body: Vec<u8>) -> Option<Counts> {
 #[test]
 fn the_smallest_elements_expand_within_the_bound() {
     for (api, version) in crate_versions() {
-        let flat = Sample {
-            outer: 300,
-            ..smallest()
-        };
-        let nested = Sample {
-            outer: 10,
-            inner: 10,
-            ..smallest()
-        };
-        let tagged = Sample {
-            outer: 100,
-            unknown_tag: true,
-            known_tags: true,
-            ..smallest()
-        };
+        let flat = Sample { outer: 300, ..smallest() };
+        let nested = Sample { outer: 10, inner: 10, ..smallest() };
+        let tagged = Sample { outer: 100, unknown_tag: true, known_tags: true, ..smallest() };
         for sample in [flat, nested, tagged] {
             let body = sample::encode(api, version, sample);
-            assert!(
-                bounded(api.key, version, body).is_some(),
-                "{} v{version} {sample:?}",
-                api.name
-            );
+            assert!(bounded(api.key, version, body).is_some(), "{} v{version} {sample:?}", api.name);
         }
     }
 }
@@ -104,23 +79,9 @@ fn no_frame_within_the_caps_exceeds_tens_of_megabytes() {
         let elements = api.fields.iter().filter(is_array).count() * ELEMENTS;
         // Memory grows in step with the elements, so a small request tells what one at the cap would take.
         for (unknown_tag, per_element) in [(false, per_element), (true, per_tag)] {
-            let body = sample::encode(
-                api,
-                version,
-                Sample {
-                    outer: ELEMENTS,
-                    unknown_tag,
-                    ..smallest()
-                },
-            );
-            let live = bounded(api.key, version, body)
-                .expect("a valid request passes")
-                .most_live as usize;
-            assert!(
-                live <= elements * per_element + LARGEST_BASE,
-                "{} v{version}: {live} bytes",
-                api.name
-            );
+            let body = sample::encode(api, version, Sample { outer: ELEMENTS, unknown_tag, ..smallest() });
+            let live = bounded(api.key, version, body).expect("a valid request passes").most_live as usize;
+            assert!(live <= elements * per_element + LARGEST_BASE, "{} v{version}: {live} bytes", api.name);
         }
     }
 }
@@ -128,17 +89,11 @@ fn no_frame_within_the_caps_exceeds_tens_of_megabytes() {
 #[test]
 fn a_frame_at_the_cap_is_decoded_and_one_above_is_not() {
     // CreateAcls has the elements that grow most.
-    let (api, version) = crate_versions()
-        .filter(|(api, _)| api.key == 30)
-        .last()
-        .expect("the crate has CreateAcls");
+    let (api, version) =
+        crate_versions().filter(|(api, _)| api.key == 30).last().expect("the crate has CreateAcls");
     let body = |outer| sample::encode(api, version, Sample { outer, ..smallest() });
     let counts = bounded(api.key, version, body(MAX_ELEMENTS_PER_FRAME)).expect("a frame at the cap passes");
-    assert!(
-        counts.most_live <= MOST_LIVE_BYTES as isize,
-        "{} bytes",
-        counts.most_live
-    );
+    assert!(counts.most_live <= MOST_LIVE_BYTES as isize, "{} bytes", counts.most_live);
     assert!(bounded(api.key, version, body(MAX_ELEMENTS_PER_FRAME + 1)).is_none());
 }
 

@@ -36,10 +36,7 @@ fn per_request(broker: &InProcess, batches: i32, records: &Bytes) -> (f64, f64) 
             sum.bytes += counts.bytes;
         }
     }
-    (
-        sum.calls as f64 / REQUESTS as f64,
-        sum.bytes as f64 / REQUESTS as f64,
-    )
+    (sum.calls as f64 / REQUESTS as f64, sum.bytes as f64 / REQUESTS as f64)
 }
 
 fn assert_cheap(settings: &[(&str, &str)]) {
@@ -57,10 +54,7 @@ fn assert_cheap(settings: &[(&str, &str)]) {
             calls <= MOST_ALLOCATIONS,
             "{calls:.2} allocations per batch with records of {value_bytes} bytes"
         );
-        assert!(
-            bytes <= MOST_BYTES,
-            "{bytes:.0} bytes per batch with records of {value_bytes} bytes"
-        );
+        assert!(bytes <= MOST_BYTES, "{bytes:.0} bytes per batch with records of {value_bytes} bytes");
     }
 }
 

@@ -2,10 +2,7 @@
 
 /// CPU seconds this thread has used.
 fn thread_seconds() -> f64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a timespec of ours; the clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
@@ -30,10 +27,7 @@ pub fn rounds(rounds: usize, repetitions: usize, mut work: impl FnMut()) -> Seco
     round();
     let mut took: Vec<f64> = (0..rounds).map(|_| round()).collect();
     took.sort_by(f64::total_cmp);
-    Seconds {
-        best: took[0],
-        median: took[took.len() / 2],
-    }
+    Seconds { best: took[0], median: took[took.len() / 2] }
 }
 
 /// One line: what it was, and how many bytes of it pass in a second.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import flights
-from conftest import CODECS, HERE, assert_read_back, run
+from conftest import CODECS, HERE, NOT_OURS, assert_read_back, run
 
 TOOLS = "org.apache.kafka.tools"
 CONFIG_COMMAND = "kafka.admin.ConfigCommand"
@@ -109,8 +110,6 @@ def test_topic_command(tool):
 
 
 def test_creating_a_topic_twice_is_refused(java, broker, new_topic):
-    import subprocess
-
     topic = new_topic("twice")
     line = java(f"{TOOLS}.TopicCommand", "--bootstrap-server", broker.bootstrap, "--create", "--topic", topic)
     done = subprocess.run([str(word) for word in line], capture_output=True, text=True, timeout=60)
@@ -119,16 +118,39 @@ def test_creating_a_topic_twice_is_refused(java, broker, new_topic):
 
 
 def test_config_command(tool, new_topic):
+    """A number, a size and a list are set, shown with where they come from, and taken back."""
     topic = new_topic("config-command")
     entity = ("--entity-type", "topics", "--entity-name", topic)
-    tool(CONFIG_COMMAND, *entity, "--alter", "--add-config", "retention.ms=7200000,cleanup.policy=[compact,delete]")
+    wanted = ("retention.ms=7200000", "max.message.bytes=65536", "cleanup.policy=delete")
+    tool(CONFIG_COMMAND, *entity, "--alter", "--add-config", ",".join(wanted))
     described = tool(CONFIG_COMMAND, *entity, "--describe")
-    assert "retention.ms=7200000" in described and "cleanup.policy=compact,delete" in described, described
+    for setting in wanted:
+        assert re.search(rf"{re.escape(setting)} .*DYNAMIC_TOPIC_CONFIG:{re.escape(setting)}", described), described
     everything = tool(CONFIG_COMMAND, *entity, "--describe", "--all")
     # A key that nobody set is listed with its default and where that comes from.
-    assert re.search(r"max\.message\.bytes=1048588 .*DEFAULT_CONFIG", everything), everything
+    assert re.search(r"segment\.bytes=1073741824 .*DEFAULT_CONFIG", everything), everything
     tool(CONFIG_COMMAND, *entity, "--alter", "--delete-config", "retention.ms,cleanup.policy")
-    assert "retention.ms" not in tool(CONFIG_COMMAND, *entity, "--describe")
+    described = tool(CONFIG_COMMAND, *entity, "--describe")
+    assert "retention.ms" not in described and "cleanup.policy" not in described, described
+    assert "max.message.bytes=65536" in described, described
+
+
+@pytest.mark.skipif(NOT_OURS, reason="another broker may well serve log compaction")
+@pytest.mark.parametrize("policy", ["compact", "[compact,delete]"])
+def test_asking_for_compaction_is_refused(policy, java, broker, tool, new_topic):
+    """Whoever relies on compaction must hear that there is none; a setting beside it is not taken either."""
+    topic = new_topic("compaction")
+    entity = ("--entity-type", "topics", "--entity-name", topic)
+    before = tool(CONFIG_COMMAND, *entity, "--describe")
+    line = java(
+        CONFIG_COMMAND, "--bootstrap-server", broker.bootstrap, *entity, "--alter",
+        "--add-config", f"max.message.bytes=65536,cleanup.policy={policy}",
+    )  # fmt: skip
+    done = subprocess.run([str(word) for word in line], capture_output=True, text=True, timeout=60)
+    printed = done.stdout + done.stderr
+    assert done.returncode != 0, printed
+    assert "InvalidConfigurationException: configuration cleanup.policy cannot be set: log compaction is not served yet" in printed
+    assert tool(CONFIG_COMMAND, *entity, "--describe") == before
 
 
 def test_api_versions(tool):

@@ -1,10 +1,11 @@
 """An idempotent librdkafka producer with acks=all that writes until it is told to stop.
 
-    idempotent_load.py BOOTSTRAP TOPIC PARTITIONS ACKNOWLEDGED_FILE STOP_FILE
+    idempotent_load.py BOOTSTRAP TOPIC PARTITIONS ACKNOWLEDGED_FILE STOP_FILE [WIDTH]
 
-The value of each record is a number that no other record has. One line `partition offset number` is added to
-ACKNOWLEDGED_FILE per acknowledgement. When STOP_FILE appears, what is under way is flushed. A record that failed,
-or a fatal error of the producer, is an exit status of 1: brokers die here, but they come back in time.
+The value of each record is a number that no other record has, in at least WIDTH digits. One line
+`partition offset number` is added to ACKNOWLEDGED_FILE per acknowledgement. When STOP_FILE appears, what is under way
+is flushed. A record that failed, or a fatal error of the producer, is an exit status of 1: brokers die here, but they
+come back in time.
 """
 
 import itertools
@@ -14,7 +15,7 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 
-def main(bootstrap: str, topic: str, partitions: int, acknowledged: Path, stop: Path) -> None:
+def main(bootstrap: str, topic: str, partitions: int, acknowledged: Path, stop: Path, width: int) -> None:
     failures: list[str] = []
     producer = Producer({
         "bootstrap.servers": bootstrap,
@@ -34,7 +35,7 @@ def main(bootstrap: str, topic: str, partitions: int, acknowledged: Path, stop: 
             if error is not None:
                 failures.append(str(error))
             else:
-                log.write(f"{message.partition()} {message.offset()} {message.value().decode()}\n")
+                log.write(f"{message.partition()} {message.offset()} {int(message.value())}\n")
 
         for number in itertools.count():
             if number % 100 == 0:
@@ -44,7 +45,7 @@ def main(bootstrap: str, topic: str, partitions: int, acknowledged: Path, stop: 
                     break
             while True:
                 try:
-                    producer.produce(topic, str(number).encode(), partition=number % partitions, on_delivery=delivered)
+                    producer.produce(topic, b"%0*d" % (width, number), partition=number % partitions, on_delivery=delivered)
                     break
                 except BufferError:
                     # A full queue while the broker is down: wait for room, unless there is no hope left.
@@ -58,4 +59,4 @@ def main(bootstrap: str, topic: str, partitions: int, acknowledged: Path, stop: 
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5]), int((sys.argv[6:] or [0])[0]))

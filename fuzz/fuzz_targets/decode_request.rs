@@ -1,11 +1,13 @@
 //! A frame of any bytes: what the guard passes, the decoder reads to the same byte, without a panic and without one
-//! large allocation. Run with `-malloc_limit_mb=64`.
+//! large allocation.
 #![no_main]
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use tidelog::protocol::guard::{GuardError, check_body, check_header};
 
+#[path = "../allocation_limit.rs"]
+mod allocation_limit;
 #[allow(dead_code, reason = "shared with the guard's own tests")]
 #[path = "../../src/protocol/layout/oracle.rs"]
 mod oracle;

@@ -13,16 +13,18 @@ pub struct Context {
     /// Version of the request.
     pub version: i16,
     /// The connection it came on.
-    pub peer: Peer,
+    pub peer: Arc<Peer>,
 }
 
 impl Context {
     /// Host and port under which the client reaches this broker, as it came in: the advertised address of the listener
-    /// or, where none is set for a wildcard bind, the address that the client connected to.
+    /// or, where none is set for a wildcard bind, the address that the client connected to. Port 0 asked the system for
+    /// a free port, so the one that the client found is meant.
     pub fn advertised(&self) -> (String, i32) {
         let config = &self.services.config;
         let advertised = config.advertised.iter().find(|listener| *listener.name == *self.peer.listener);
         match advertised.and_then(|listener| listener.host.clone().map(|host| (host, listener.port))) {
+            Some((host, 0)) => (host, i32::from(self.peer.local.port())),
             Some((host, port)) => (host, i32::from(port)),
             None => (self.peer.local.ip().to_string(), i32::from(self.peer.local.port())),
         }

@@ -77,7 +77,7 @@ impl ToCode for OffsetError {
 impl ToCode for OpenError {
     fn code(&self) -> i16 {
         match self {
-            OpenError::Storage(_) => ResponseError::KafkaStorageError,
+            OpenError::Storage(_) | OpenError::Offline(_) => ResponseError::KafkaStorageError,
             OpenError::Closed => ResponseError::NotLeaderOrFollower,
         }
         .code()
@@ -87,7 +87,9 @@ impl ToCode for OpenError {
 impl ToCode for CreateTopicError {
     fn code(&self) -> i16 {
         match self {
-            CreateTopicError::Name(_) | CreateTopicError::NameCollision { .. } => ResponseError::InvalidTopicException,
+            CreateTopicError::Name(_) | CreateTopicError::NameCollision { .. } => {
+                ResponseError::InvalidTopicException
+            }
             CreateTopicError::Exists { .. } => ResponseError::TopicAlreadyExists,
             CreateTopicError::PartitionCount { .. } => ResponseError::InvalidPartitions,
             CreateTopicError::TooManyPartitions { .. } => ResponseError::InvalidPartitions,
@@ -116,7 +118,9 @@ impl ToCode for CreatePartitionsError {
             CreatePartitionsError::NotMore { .. } | CreatePartitionsError::TooManyPartitions { .. } => {
                 ResponseError::InvalidPartitions
             }
-            CreatePartitionsError::Logs { .. } | CreatePartitionsError::Journal(_) => ResponseError::KafkaStorageError,
+            CreatePartitionsError::Logs { .. } | CreatePartitionsError::Journal(_) => {
+                ResponseError::KafkaStorageError
+            }
         }
         .code()
     }

@@ -5,11 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::data::fetch_session::FetchSessions;
 use super::metrics::ApiMetrics;
-use crate::broker::data_dir::DataDir;
 use crate::config::{BrokerConfig, TopicConfig, TopicOverrides};
 use crate::metadata::{Controller, MetadataImage, ProducerIds, Topic};
-use crate::partition::{Partition, PartitionId, Registry};
+use crate::partition::checkpoints::{Checkpoints, Known};
 use crate::partition::registry::{OpenError, Wanted};
+use crate::partition::{Partition, PartitionId, Registry};
+use crate::storage::segment::StorageError;
 
 /// Handles to everything behind the API.
 pub struct Services {
@@ -19,8 +20,8 @@ pub struct Services {
     pub controller: Arc<Controller>,
     /// The partitions.
     pub partitions: Arc<Registry>,
-    /// The data directory, for checkpoints.
-    pub data_dir: Arc<DataDir>,
+    /// Writes the checkpoint files.
+    pub checkpoints: Checkpoints,
     /// Producer ids from persisted blocks.
     pub producer_ids: Arc<ProducerIds>,
     /// Incremental fetch sessions.
@@ -67,11 +68,24 @@ impl Services {
         self.partitions.get(&Wanted { id, config: self.topic_config(topic) }, self.now_ms())
     }
 
-    /// Writes the checkpoint files now; false when that failed.
+    /// Writes the checkpoint files. Blocks.
+    ///
+    /// # Errors
+    /// [`StorageError`]; the former files stay.
+    pub fn write_checkpoints(&self) -> Result<(), StorageError> {
+        let image = self.image();
+        let known = image.topics().map(|topic| Known {
+            name: &topic.name,
+            id: topic.id,
+            partitions: topic.partitions,
+        });
+        self.checkpoints.write(&self.partitions, known)
+    }
+
+    /// As [`Services::write_checkpoints`], from an async task; false when that failed.
     pub async fn checkpoint(self: &Arc<Self>) -> bool {
         let services = self.clone();
-        let written = tokio::task::spawn_blocking(move || services.data_dir.write_checkpoints(&services)).await;
-        match written {
+        match tokio::task::spawn_blocking(move || services.write_checkpoints()).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the checkpoints could not be written");

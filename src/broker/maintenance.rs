@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -15,6 +16,10 @@ use crate::api::services::Services;
 const TICK: Duration = Duration::from_millis(500);
 /// A partition unused for so long gives its files back, milliseconds.
 const IDLE_MS: i64 = 10_000;
+/// How often idle producers are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// Checkpoints are also written when so many bytes were appended since: it bounds what the next start has to verify.
+const CHECKPOINT_EVERY_BYTES: u64 = 64 << 20;
 
 /// Files of removed segments, and when they may go.
 struct Doomed {
@@ -33,10 +38,12 @@ pub async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
         }
     }
     let config = services.config.clone();
+    let now = Instant::now();
+    let mut retention = Every::new(now, Duration::from_millis(config.log_retention_check_interval_ms));
+    let mut checkpoint =
+        Every::new(now, Duration::from_millis(config.log_flush_offset_checkpoint_interval_ms));
+    let mut expiry = Every::new(now, EXPIRE_EVERY);
     let mut image_version = services.image().version;
-    let mut retention_at = Instant::now() + Duration::from_millis(config.log_retention_check_interval_ms);
-    let checkpoint_every = Duration::from_millis(config.log_flush_offset_checkpoint_interval_ms);
-    let mut checkpoint_at = Instant::now() + checkpoint_every;
     let mut doomed: Vec<Doomed> = Vec::new();
     while !*stopping.borrow() {
         tokio::select! {
@@ -44,20 +51,16 @@ pub async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
             _ = stopping.changed() => break,
         }
         let now = Instant::now();
-        let retain = now >= retention_at;
-        if retain {
-            retention_at = now + Duration::from_millis(config.log_retention_check_interval_ms);
-        }
-        let checkpoint = now >= checkpoint_at;
-        if checkpoint {
-            checkpoint_at = now + checkpoint_every;
-        }
-        let image = services.image();
-        let reconfigure = image.version != image_version;
-        image_version = image.version;
+        let version = services.image().version;
+        let due = Due {
+            retention: retention.is_due(now),
+            checkpoint: checkpoint.is_due(now),
+            expiry: expiry.is_due(now),
+            reconfigure: version != image_version,
+        };
+        image_version = version;
         let working = services.clone();
-        let pass = tokio::task::spawn_blocking(move || pass(&working, retain, checkpoint, reconfigure));
-        match pass.await {
+        match tokio::task::spawn_blocking(move || pass(&working, due)).await {
             Ok(removed) => doomed.extend(removed),
             Err(error) => warn!(%error, "a maintenance pass failed"),
         }
@@ -75,17 +78,53 @@ pub async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
     }
 }
 
-fn pass(services: &Services, retain: bool, checkpoint: bool, reconfigure: bool) -> Vec<Doomed> {
+/// Something that is done from time to time.
+struct Every {
+    at: Instant,
+    interval: Duration,
+}
+
+impl Every {
+    fn new(now: Instant, interval: Duration) -> Every {
+        Every { at: now + interval, interval }
+    }
+
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = now >= self.at;
+        if due {
+            self.at = now + self.interval;
+        }
+        due
+    }
+}
+
+/// What a pass has to do beside looking at every open partition.
+#[derive(Clone, Copy)]
+struct Due {
+    retention: bool,
+    checkpoint: bool,
+    expiry: bool,
+    reconfigure: bool,
+}
+
+fn pass(services: &Services, due: Due) -> Vec<Doomed> {
     let now_ms = services.now_ms();
+    services.partitions.empty_trash();
     let mut doomed = Vec::new();
-    if reconfigure {
+    if due.reconfigure {
         for topic in services.image().topics() {
             services.partitions.reconfigure(topic.id, topic.partitions, &services.topic_config(topic));
         }
     }
-    for partition in services.partitions.all_open() {
-        partition.tick(now_ms, services.config.producer_id_expiration_ms, IDLE_MS);
-        if retain {
+    let open = services.partitions.all_open();
+    let mut appended_bytes = 0;
+    for partition in &open {
+        partition.tick(now_ms, IDLE_MS);
+        appended_bytes += partition.bytes_since_checkpoint();
+        if due.expiry {
+            partition.expire_producers(now_ms, services.config.producer_id_expiration_ms);
+        }
+        if due.retention {
             let files = partition.apply_retention(now_ms);
             if !files.is_empty() {
                 let delay = Duration::from_millis(partition.config().file_delete_delay_ms);
@@ -93,26 +132,35 @@ fn pass(services: &Services, retain: bool, checkpoint: bool, reconfigure: bool) 
             }
         }
     }
-    if checkpoint && let Err(error) = services.data_dir.write_checkpoints(services) {
-        warn!(%error, "the checkpoints could not be written: a restart verifies more than it needs to");
+    if due.checkpoint || appended_bytes >= CHECKPOINT_EVERY_BYTES {
+        open.iter().for_each(|partition| partition.advance_recovery_point());
+        if let Err(error) = services.write_checkpoints() {
+            warn!(%error, "the checkpoints could not be written: a restart verifies more than it needs to");
+        }
     }
     doomed
 }
 
-/// Opens, and so verifies, every log after an unclean stop.
+/// Opens, and so verifies, every log after an unclean stop, on `num.recovery.threads.per.data.dir` threads.
 fn verify_all(services: &Services, stopping: &watch::Receiver<bool>) {
     let image = services.image();
-    let mut failed = 0usize;
-    for topic in image.topics() {
-        for index in 0..topic.partitions {
-            if *stopping.borrow() {
-                return;
-            }
-            if let Err(error) = services.open_partition(topic, index) {
-                failed += 1;
-                warn!(topic = %topic.name, index, %error, "a log cannot be opened; its partition is offline");
-            }
+    let all: Vec<_> =
+        image.topics().flat_map(|topic| (0..topic.partitions).map(move |index| (topic, index))).collect();
+    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        while !*stopping.borrow()
+            && let Some((topic, index)) = all.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            failed.fetch_add(usize::from(services.open_partition(topic, *index).is_err()), Ordering::Relaxed);
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..services.config.num_recovery_threads_per_data_dir.min(all.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    if !*stopping.borrow() {
+        info!(partitions = all.len(), failed = failed.into_inner(), "all logs are verified");
     }
-    info!(partitions = image.partition_count(), failed, "all logs are verified");
 }

@@ -21,6 +21,8 @@ struct BrokerCollector {
     topics: IntGauge,
     partitions: IntGauge,
     sessions: IntGauge,
+    disk_total: IntGauge,
+    disk_usable: IntGauge,
     current: IntGaugeVec,
     oldest: IntGaugeVec,
 }
@@ -43,6 +45,11 @@ pub fn register(
         topics: IntGauge::new("tidelog_topics", "Topics.")?,
         partitions: IntGauge::new("tidelog_partitions", "Partitions.")?,
         sessions: IntGauge::new("tidelog_fetch_sessions", "Incremental fetch sessions.")?,
+        disk_total: IntGauge::new("tidelog_disk_total_bytes", "Size of the data directory's file system.")?,
+        disk_usable: IntGauge::new(
+            "tidelog_disk_usable_bytes",
+            "What is free on it; appends leave a reserve.",
+        )?,
         // The names that kafka_exporter gives these series: its dashboards read them.
         current: IntGaugeVec::new(
             Opts::new("kafka_topic_partition_current_offset", "High watermark of a partition in use."),
@@ -58,7 +65,15 @@ pub fn register(
 
 impl Collector for BrokerCollector {
     fn desc(&self) -> Vec<&Desc> {
-        let single = [&self.connections, &self.held, &self.topics, &self.partitions, &self.sessions];
+        let single = [
+            &self.connections,
+            &self.held,
+            &self.topics,
+            &self.partitions,
+            &self.sessions,
+            &self.disk_total,
+            &self.disk_usable,
+        ];
         let mut all: Vec<&Desc> = single.into_iter().flat_map(Collector::desc).collect();
         all.extend(self.current.desc());
         all.extend(self.oldest.desc());
@@ -72,6 +87,11 @@ impl Collector for BrokerCollector {
         self.topics.set(image.topic_count() as i64);
         self.partitions.set(i64::try_from(image.partition_count()).unwrap_or(i64::MAX));
         self.sessions.set(self.services.fetch_sessions.len() as i64);
+        if let Ok(room) = self.services.partitions.disk().room() {
+            let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+            self.disk_total.set(bytes(room.total));
+            self.disk_usable.set(bytes(room.usable));
+        }
         self.current.reset();
         self.oldest.reset();
         for partition in self.services.partitions.all_open().iter().take(PARTITIONS_SHOWN_MAX) {
@@ -81,7 +101,15 @@ impl Collector for BrokerCollector {
             self.oldest.with_label_values(labels).set(partition.log_start_offset());
         }
         let mut families = Vec::new();
-        for gauge in [&self.connections, &self.held, &self.topics, &self.partitions, &self.sessions] {
+        for gauge in [
+            &self.connections,
+            &self.held,
+            &self.topics,
+            &self.partitions,
+            &self.sessions,
+            &self.disk_total,
+            &self.disk_usable,
+        ] {
             families.extend(gauge.collect());
         }
         families.extend(self.current.collect());

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -25,7 +25,9 @@ use crate::config::BrokerConfig;
 use crate::metadata::store::cluster_id;
 use crate::metadata::{Controller, ControllerOptions, PartitionLimit, ProducerIds};
 use crate::partition::Registry;
+use crate::partition::checkpoints::Checkpoints;
 use crate::partition::flusher::{Flusher, FlusherThread};
+use crate::partition::metrics::FlushMetrics;
 use crate::server::budget::Budget;
 use crate::server::listener::{Connections, Shared};
 use crate::server::{Limits, listener};
@@ -33,6 +35,7 @@ use crate::storage::StateStore;
 use crate::storage::rocks::RocksState;
 use crate::storage::rocks::blocking::Blocking;
 use crate::storage::segment::FileCache;
+use crate::storage::segment::space::Disk;
 use crate::telemetry::http::{self, Exposed};
 
 use data_dir::DataDir;
@@ -56,7 +59,7 @@ pub struct Broker {
     background: JoinSet<()>,
     flusher: FlusherThread,
     state: Arc<dyn StateStore>,
-    data_dir: Arc<DataDir>,
+    data_dir: DataDir,
     addresses: Vec<(String, SocketAddr)>,
 }
 
@@ -67,17 +70,20 @@ impl Broker {
     /// When the data directory cannot be used or a listener cannot be bound.
     pub async fn start(config: BrokerConfig) -> anyhow::Result<Broker> {
         let config = Arc::new(config);
-        let data_dir = Arc::new(DataDir::open(&config.log_dirs).context("the data directory cannot be used")?);
+        let data_dir = DataDir::open(&config.log_dirs).context("the data directory cannot be used")?;
         let state: Arc<dyn StateStore> =
             Arc::new(RocksState::open(&data_dir.state_path()).context("the state store cannot be opened")?);
         let identity = data_dir.identity(&*state, config.node_id)?;
-        let flusher = Flusher::start(data_dir.path())?;
+        let metrics = prometheus::Registry::new();
+        let flusher = Flusher::start(data_dir.path(), FlushMetrics::register(&metrics)?)?;
+        let checkpoints = Checkpoints::new(data_dir.path());
         let registry = Arc::new(Registry::new(
             data_dir.path(),
             FileCache::new(OPEN_FILES_MAX),
             flusher.queue(),
+            Arc::new(Disk::new(data_dir.path(), config.disk_reserve_bytes)?),
             data_dir.was_clean(),
-            data_dir.checkpoints()?,
+            checkpoints.read()?,
         ));
         let blocking = Blocking::new(state.clone(), Blocking::DEFAULT_CALLS_MAX);
         let logs = Box::new(TopicLogs::new(registry.clone(), config.clone()));
@@ -88,13 +94,12 @@ impl Broker {
         let controller = Arc::new(Controller::open(state.clone(), identity, logs, options).await?);
         let image = controller.image();
         registry.remove_leftovers(|name| data_dir::is_known(&image, name))?;
-        let metrics = prometheus::Registry::new();
         let services = Arc::new(Services {
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
             metrics: ApiMetrics::register(&metrics)?,
             producer_ids: Arc::new(ProducerIds::new(blocking)),
             partitions: registry,
-            data_dir: data_dir.clone(),
+            checkpoints,
             controller,
             config,
         });
@@ -134,7 +139,7 @@ impl Broker {
         metrics::register(&self.exposed.registry, &self.services, &shared)?;
         for wanted in &config.listeners {
             let address = wanted.bind_address();
-            let socket = TcpListener::bind(address)
+            let socket = bind(address, &config)
                 .await
                 .with_context(|| format!("cannot listen on {}:{}", address.0, address.1))?;
             let bound = socket.local_addr()?;
@@ -170,10 +175,19 @@ impl Broker {
         while self.listeners.join_next().await.is_some() {}
         while self.background.join_next().await.is_some() {}
         let closing = tokio::task::spawn_blocking(move || {
-            let (checkpointed, orderly) = self.services.partitions.close();
+            let orderly = self.services.partitions.close();
             self.flusher.stop();
-            if let Err(error) = self.data_dir.close(&self.services, checkpointed, orderly) {
-                warn!(%error, "the stop was not orderly: the next start verifies the logs");
+            // After an unclean start every log must have been opened, and so verified, before the next start may trust it.
+            let open = self.services.partitions.all_open().len() as u64;
+            let verified = self.data_dir.was_clean() || open >= self.services.image().partition_count();
+            let closed = self.services.write_checkpoints().and_then(|()| match orderly && verified {
+                true => self.data_dir.mark_clean().map(|()| true),
+                false => Ok(false),
+            });
+            match closed {
+                Ok(true) => {}
+                Ok(false) => warn!("no mark of an orderly stop is left: the next start verifies the logs"),
+                Err(error) => warn!(%error, "the stop was not orderly: the next start verifies the logs"),
             }
             if let Err(error) = self.state.close() {
                 warn!(%error, "the state store did not close in order");
@@ -183,4 +197,29 @@ impl Broker {
             warn!("closing failed; the next start verifies the logs");
         }
     }
+}
+
+/// A listening socket; what it accepts inherits its buffer sizes.
+async fn bind(address: (&str, u16), config: &BrokerConfig) -> std::io::Result<TcpListener> {
+    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for resolved in tokio::net::lookup_host(address).await? {
+        let listening = || {
+            let socket = if resolved.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.set_reuseaddr(true)?;
+            let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+            if let Some(bytes) = config.socket_send_buffer_bytes {
+                socket.set_send_buffer_size(size(bytes))?;
+            }
+            if let Some(bytes) = config.socket_receive_buffer_bytes {
+                socket.set_recv_buffer_size(size(bytes))?;
+            }
+            socket.bind(resolved)?;
+            socket.listen(config.socket_listen_backlog)
+        };
+        match listening() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }

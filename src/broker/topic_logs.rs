@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::api::services::resolve;
 use crate::config::BrokerConfig;
 use crate::metadata::{Logs, Topic};
-use crate::partition::{Registry, registry};
+use crate::partition::Registry;
 
 /// Makes and removes partition directories for the controller. Called on blocking threads.
 pub struct TopicLogs {
@@ -31,9 +31,6 @@ impl Logs for TopicLogs {
     }
 
     fn discard(&self, topic: &Topic, partitions: Range<i32>) {
-        // Readers hold open descriptors: a fetch under way finishes although the directory is gone.
-        for dir in self.partitions.discard(&topic.name, topic.id, partitions) {
-            registry::remove_dir(&dir);
-        }
+        self.partitions.discard(&topic.name, topic.id, partitions);
     }
 }

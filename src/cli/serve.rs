@@ -36,7 +36,9 @@ impl Serve {
         telemetry::logging::init();
         telemetry::memory::tune_allocator();
         let properties = match &self.config {
-            Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?),
+            Some(path) => Some(
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
+            ),
             None => None,
         };
         let environment = std::env::vars_os()

@@ -89,18 +89,13 @@ pub fn alter(overrides: &TopicOverrides, ops: &[AlterOp]) -> Result<TopicOverrid
 }
 
 fn given(op: &AlterOp) -> Result<&str, ConfigError> {
-    op.value
-        .as_deref()
-        .ok_or_else(|| ConfigError::NullValue(op.name.clone()))
+    op.value.as_deref().ok_or_else(|| ConfigError::NullValue(op.name.clone()))
 }
 
 fn list_key(op: &AlterOp, operation: &'static str) -> Result<&'static TopicKey, ConfigError> {
     match topic_keys::find(&op.name) {
         Some(key) if key.def.kind == ValueType::List => Ok(key),
-        Some(_) => Err(ConfigError::NotAList {
-            operation,
-            key: op.name.clone(),
-        }),
+        Some(_) => Err(ConfigError::NotAList { operation, key: op.name.clone() }),
         None => Err(ConfigError::UnknownTopicKey {
             key: op.name.clone(),
             suggestion: suggest::nearest(&op.name, topic_keys::KEYS.iter().map(|key| key.def.name))
@@ -110,12 +105,7 @@ fn list_key(op: &AlterOp, operation: &'static str) -> Result<&'static TopicKey, 
 }
 
 fn current(overrides: &TopicOverrides, key: &TopicKey) -> Vec<String> {
-    let text = overrides
-        .0
-        .get(key.def.name)
-        .map(String::as_str)
-        .or(key.def.default)
-        .unwrap_or("");
+    let text = overrides.0.get(key.def.name).map(String::as_str).or(key.def.default).unwrap_or("");
     types::list(text).into_iter().map(str::to_owned).collect()
 }
 
@@ -126,20 +116,11 @@ mod tests {
     use super::*;
 
     fn op(name: &str, op: AlterKind, value: Option<&str>) -> AlterOp {
-        AlterOp {
-            name: name.to_owned(),
-            op,
-            value: value.map(str::to_owned),
-        }
+        AlterOp { name: name.to_owned(), op, value: value.map(str::to_owned) }
     }
 
     fn overrides(pairs: &[(&str, &str)]) -> TopicOverrides {
-        TopicOverrides(
-            pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
-        )
+        TopicOverrides(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
     }
 
     #[test]
@@ -195,11 +176,7 @@ mod tests {
                 "Error due to duplicate config keys",
                 true,
             ),
-            (
-                vec![op("no.such", AlterKind::Set, Some("1"))],
-                "Unknown topic config name: no.such",
-                false,
-            ),
+            (vec![op("no.such", AlterKind::Set, Some("1"))], "Unknown topic config name: no.such", false),
             (
                 vec![op("segment.ms", AlterKind::Set, Some("0"))],
                 "Invalid value 0 for configuration segment.ms: Value must be at least 1",
@@ -207,10 +184,7 @@ mod tests {
             ),
         ] {
             let refused = alter(&none, &ops).expect_err("must be refused");
-            assert_eq!(
-                (refused.to_string().as_str(), refused.is_invalid_request()),
-                (message, is_request)
-            );
+            assert_eq!((refused.to_string().as_str(), refused.is_invalid_request()), (message, is_request));
         }
     }
 

@@ -59,14 +59,14 @@ pub struct BrokerConfig {
     pub socket_send_buffer_bytes: Option<usize>,
     /// `socket.receive.buffer.bytes`; `None` leaves the system's choice.
     pub socket_receive_buffer_bytes: Option<usize>,
+    /// `socket.listen.backlog.size`.
+    pub socket_listen_backlog: u32,
     /// `connections.max.idle.ms`; `None` never closes an idle connection.
     pub connections_max_idle_ms: Option<u64>,
     /// `max.connections`.
     pub max_connections: usize,
     /// `max.connections.per.ip`.
     pub max_connections_per_ip: usize,
-    /// `queued.max.requests`.
-    pub queued_max_requests: usize,
     /// `fetch.max.bytes`.
     pub fetch_max_bytes: usize,
     /// `max.incremental.fetch.session.cache.slots`.
@@ -81,14 +81,14 @@ pub struct BrokerConfig {
     pub num_recovery_threads_per_data_dir: usize,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
-    /// `transaction.max.timeout.ms`.
-    pub transaction_max_timeout_ms: i32,
     /// `tidelog.metrics.listener`; `None` switches it off.
     pub metrics_listener: Option<HostPort>,
     /// `tidelog.max.inflight.bytes`: requests in work on all connections.
     pub max_inflight_bytes: usize,
     /// `tidelog.max.inflight.bytes.per.connection`: never less than one request of the largest size.
     pub max_inflight_bytes_per_connection: usize,
+    /// `tidelog.disk.reserve.bytes`; `None` goes by the size of the disk.
+    pub disk_reserve_bytes: Option<u64>,
     /// `tidelog.max.partitions`.
     pub max_partitions: usize,
     /// `tidelog.max.decompressed.bytes`: one batch.
@@ -118,10 +118,7 @@ impl BrokerConfig {
                 None => Some(format!("{key} has no effect: keys with free names are not read")),
             })
             .collect();
-        Ok(Loaded {
-            config: typed(raw)?,
-            inert_named,
-        })
+        Ok(Loaded { config: typed(raw)?, inert_named })
     }
 
     /// The value of a broker key as text: what was set, or else its default.
@@ -132,40 +129,25 @@ impl BrokerConfig {
 
 /// The value of `key` in `raw`, or else its default.
 pub(super) fn effective<'a>(raw: &'a BTreeMap<String, String>, key: &str) -> Option<&'a str> {
-    raw.get(key)
-        .map(String::as_str)
-        .or_else(|| broker_keys::find(key)?.default)
+    raw.get(key).map(String::as_str).or_else(|| broker_keys::find(key)?.default)
 }
 
 /// Merges the sources and checks each value by itself.
 fn gather(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError> {
     let mut raw = BTreeMap::new();
-    let file = sources
-        .properties
-        .as_deref()
-        .map(properties::parse)
-        .transpose()?
-        .unwrap_or_default();
-    let file = file
-        .into_iter()
-        .map(|(key, value)| (key, value, "properties file".to_owned()));
+    let file = sources.properties.as_deref().map(properties::parse).transpose()?.unwrap_or_default();
+    let file = file.into_iter().map(|(key, value)| (key, value, "properties file".to_owned()));
     let environment = sources.environment.iter().filter_map(|(variable, value)| {
         let key = environment::key_of(variable, value)?;
         Some((key, value.clone(), format!("environment variable {variable}")))
     });
-    let overrides = sources
-        .overrides
-        .iter()
-        .map(|(key, value)| (key.clone(), value.clone(), "command line".to_owned()));
+    let overrides =
+        sources.overrides.iter().map(|(key, value)| (key.clone(), value.clone(), "command line".to_owned()));
     for (key, value, origin) in file.chain(environment).chain(overrides) {
         match broker_keys::find(&key) {
             Some(row) => {
                 // Kafka's parser drops blanks around every value but a password.
-                let value = if row.kind == ValueType::Password {
-                    value
-                } else {
-                    value.trim().to_owned()
-                };
+                let value = if row.kind == ValueType::Password { value } else { value.trim().to_owned() };
                 validate::value(row.name, row.kind, &row.check, &value)?;
                 raw.insert(key, value);
             }
@@ -188,28 +170,16 @@ fn gather(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError> {
 /// Refuses settings whose absence the user would only notice when it is too late.
 fn refuse_unserved(raw: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     let refuse = |key: &str, reason: &str| {
-        Err(ConfigError::NotServed {
-            key: key.to_owned(),
-            reason: reason.to_owned(),
-        })
+        Err(ConfigError::NotServed { key: key.to_owned(), reason: reason.to_owned() })
     };
-    if raw
-        .get("authorizer.class.name")
-        .is_some_and(|value| !value.is_empty())
-    {
+    if raw.get("authorizer.class.name").is_some_and(|value| !value.is_empty()) {
         return refuse(
             "authorizer.class.name",
             "authorization is not served yet, and everybody would be let in",
         );
     }
-    if raw
-        .get("process.roles")
-        .is_some_and(|value| !types::list(value).contains(&"broker"))
-    {
-        return refuse(
-            "process.roles",
-            "this process is always a broker; the list must contain broker",
-        );
+    if raw.get("process.roles").is_some_and(|value| !types::list(value).contains(&"broker")) {
+        return refuse("process.roles", "this process is always a broker; the list must contain broker");
     }
     Ok(())
 }
@@ -255,9 +225,7 @@ fn typed(raw: BTreeMap<String, String>) -> Result<BrokerConfig, ConfigError> {
         inflight_bounds(&read, socket_request_max_bytes)?;
     Ok(BrokerConfig {
         node_id: node_id(&read)?,
-        rack: effective(&raw, "broker.rack")
-            .filter(|rack| !rack.is_empty())
-            .map(str::to_owned),
+        rack: effective(&raw, "broker.rack").filter(|rack| !rack.is_empty()).map(str::to_owned),
         listeners,
         advertised,
         log_dirs: log_dirs(&read)?,
@@ -268,10 +236,10 @@ fn typed(raw: BTreeMap<String, String>) -> Result<BrokerConfig, ConfigError> {
         socket_request_max_bytes,
         socket_send_buffer_bytes: read.unless_negative("socket.send.buffer.bytes")?,
         socket_receive_buffer_bytes: read.unless_negative("socket.receive.buffer.bytes")?,
+        socket_listen_backlog: read.number("socket.listen.backlog.size")?,
         connections_max_idle_ms: read.unless_negative("connections.max.idle.ms")?,
         max_connections: read.number("max.connections")?,
         max_connections_per_ip: read.number("max.connections.per.ip")?,
-        queued_max_requests: read.number("queued.max.requests")?,
         fetch_max_bytes: read.number("fetch.max.bytes")?,
         max_incremental_fetch_session_cache_slots: read
             .number("max.incremental.fetch.session.cache.slots")?,
@@ -280,10 +248,10 @@ fn typed(raw: BTreeMap<String, String>) -> Result<BrokerConfig, ConfigError> {
         log_flush_offset_checkpoint_interval_ms: read.number("log.flush.offset.checkpoint.interval.ms")?,
         num_recovery_threads_per_data_dir: read.number("num.recovery.threads.per.data.dir")?,
         producer_id_expiration_ms: read.number("producer.id.expiration.ms")?,
-        transaction_max_timeout_ms: read.number("transaction.max.timeout.ms")?,
         metrics_listener: metrics_listener(&read)?,
         max_inflight_bytes,
         max_inflight_bytes_per_connection,
+        disk_reserve_bytes: read.unless_negative("tidelog.disk.reserve.bytes")?,
         max_partitions: read.number("tidelog.max.partitions")?,
         max_decompressed_bytes: read.number("tidelog.max.decompressed.bytes")?,
         topic_defaults: topic::resolve_with(&raw, &TopicOverrides::default())?,
@@ -296,9 +264,9 @@ fn node_id(read: &Reader<'_>) -> Result<i32, ConfigError> {
     let new: i32 = read.number("node.id")?;
     let old: i32 = read.number("broker.id")?;
     match (read.0.contains_key("node.id"), old >= 0) {
-        (true, true) if new != old => Err(ConfigError::Conflict(format!(
-            "node.id is {new} but broker.id is {old}; set node.id only"
-        ))),
+        (true, true) if new != old => {
+            Err(ConfigError::Conflict(format!("node.id is {new} but broker.id is {old}; set node.id only")))
+        }
         (false, true) => Ok(old),
         _ => Ok(new),
     }
@@ -312,23 +280,13 @@ fn log_dirs(read: &Reader<'_>) -> Result<Vec<PathBuf>, ConfigError> {
     };
     let names = types::list(text);
     if names.is_empty() || names.contains(&"") {
-        return Err(ConfigError::invalid(
-            "log.dirs",
-            text,
-            "every data directory needs a name",
-        ));
+        return Err(ConfigError::invalid("log.dirs", text, "every data directory needs a name"));
     }
     let dirs: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
-    let repeated = dirs
-        .iter()
-        .enumerate()
-        .any(|(at, dir)| dirs.iter().skip(at + 1).any(|later| later == dir));
+    let repeated =
+        dirs.iter().enumerate().any(|(at, dir)| dirs.iter().skip(at + 1).any(|later| later == dir));
     if repeated {
-        return Err(ConfigError::invalid(
-            "log.dirs",
-            text,
-            "a data directory is listed twice",
-        ));
+        return Err(ConfigError::invalid("log.dirs", text, "a data directory is listed twice"));
     }
     Ok(dirs)
 }

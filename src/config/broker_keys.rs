@@ -76,26 +76,13 @@ macro_rules! keys {
 pub(super) use keys;
 
 /// Prefixes under which Kafka takes keys with free names. All are accepted without effect.
-const FREE_PREFIXES: &[&str] = &[
-    "listener.name.",
-    "config.providers.",
-    "rlmm.config.",
-    "rsm.config.",
-];
+const FREE_PREFIXES: &[&str] = &["listener.name.", "config.providers.", "rlmm.config.", "rsm.config."];
 
 /// All keys, area by area.
 pub fn all() -> impl Iterator<Item = &'static KeyDef> {
-    [
-        network::KEYS,
-        log::KEYS,
-        groups::KEYS,
-        cluster::KEYS,
-        security::KEYS,
-        remote::KEYS,
-        own::KEYS,
-    ]
-    .into_iter()
-    .flatten()
+    [network::KEYS, log::KEYS, groups::KEYS, cluster::KEYS, security::KEYS, remote::KEYS, own::KEYS]
+        .into_iter()
+        .flatten()
 }
 
 /// The row of `name`, if anybody knows it.
@@ -106,9 +93,7 @@ pub fn find(name: &str) -> Option<&'static KeyDef> {
 /// Whether `name` belongs to a family of keys whose names are not fixed, such as
 /// `listener.name.<listener>.<key>`.
 pub fn is_free_form(name: &str) -> bool {
-    FREE_PREFIXES
-        .iter()
-        .any(|prefix| name.len() > prefix.len() && name.starts_with(prefix))
+    FREE_PREFIXES.iter().any(|prefix| name.len() > prefix.len() && name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -122,10 +107,7 @@ mod tests {
         let names: BTreeSet<_> = all().map(|key| key.name).collect();
         assert_eq!(names.len(), all().count(), "a key is listed twice");
         // Kafka 4.3.1's broker ConfigDef has 360; its authorizer reads two more.
-        assert_eq!(
-            names.iter().filter(|name| !name.starts_with("tidelog.")).count(),
-            362
-        );
+        assert_eq!(names.iter().filter(|name| !name.starts_with("tidelog.")).count(), 362);
     }
 
     #[test]

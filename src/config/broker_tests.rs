@@ -2,10 +2,7 @@ use super::*;
 use crate::config::SecurityProtocol;
 
 fn load(properties: &str) -> Result<Loaded, ConfigError> {
-    BrokerConfig::load(&Sources {
-        properties: Some(properties.to_owned()),
-        ..Sources::default()
-    })
+    BrokerConfig::load(&Sources { properties: Some(properties.to_owned()), ..Sources::default() })
 }
 
 fn refusal(properties: &str) -> String {
@@ -13,9 +10,7 @@ fn refusal(properties: &str) -> String {
 }
 
 fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
-    list.iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect()
+    list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
 /// The shipped file, and its `key=value` lines with the comment sign taken off.
@@ -64,10 +59,7 @@ fn defaults_are_safe_and_kafkas() {
     let listener = config.listeners.first().expect("one");
     assert_eq!(listener.bind_address(), ("127.0.0.1", 9092));
     assert_eq!(listener.protocol, SecurityProtocol::Plaintext);
-    assert_eq!(
-        config.advertised.first().and_then(|a| a.host.as_deref()),
-        Some("127.0.0.1")
-    );
+    assert_eq!(config.advertised.first().and_then(|a| a.host.as_deref()), Some("127.0.0.1"));
     assert_eq!(config.log_dirs, [PathBuf::from("./data")]);
     assert!(config.auto_create_topics && config.delete_topic_enable);
     assert_eq!((config.num_partitions, config.default_replication_factor), (1, 1));
@@ -75,18 +67,9 @@ fn defaults_are_safe_and_kafkas() {
     assert_eq!(config.connections_max_idle_ms, Some(600_000));
     assert_eq!(config.max_inflight_bytes, 256 << 20);
     assert_eq!(config.max_inflight_bytes_per_connection, (100 << 20) + (64 << 10));
-    assert_eq!(
-        config.metrics_listener,
-        Some(HostPort {
-            host: "127.0.0.1".into(),
-            port: 9404
-        })
-    );
+    assert_eq!(config.metrics_listener, Some(HostPort { host: "127.0.0.1".into(), port: 9404 }));
     assert_eq!(config.topic_defaults.flush_messages, 1);
-    assert_eq!(
-        (config.max_partitions, config.max_decompressed_bytes),
-        (100_000, 64 << 20)
-    );
+    assert_eq!((config.max_partitions, config.max_decompressed_bytes), (100_000, 64 << 20));
 }
 
 #[test]
@@ -114,19 +97,12 @@ fn unknown_keys_are_refused_with_the_nearest() {
         refusal("log.dris=/data"),
         "unknown configuration log.dris (properties file); did you mean log.dirs?"
     );
-    let sources = Sources {
-        environment: pairs(&[("KAFKA_NUM_PARTITION", "1")]),
-        ..Sources::default()
-    };
+    let sources = Sources { environment: pairs(&[("KAFKA_NUM_PARTITION", "1")]), ..Sources::default() };
     assert_eq!(
-        BrokerConfig::load(&sources)
-            .map(|_| ())
-            .map_err(|e| e.to_string()),
-        Err(
-            "unknown configuration num.partition (environment variable KAFKA_NUM_PARTITION); \
+        BrokerConfig::load(&sources).map(|_| ()).map_err(|e| e.to_string()),
+        Err("unknown configuration num.partition (environment variable KAFKA_NUM_PARTITION); \
              did you mean num.partitions?"
-                .to_owned()
-        )
+            .to_owned())
     );
     assert!(refusal("zookeeper.connect=z:2181").starts_with("unknown configuration zookeeper.connect"));
 }
@@ -135,12 +111,7 @@ fn unknown_keys_are_refused_with_the_nearest() {
 fn keys_without_effect_are_named() {
     let loaded = load("num.io.threads=4\nnum.partitions=2\nlistener.name.x.y=1").expect("valid");
     assert_eq!(loaded.inert_named.len(), 2, "{:?}", loaded.inert_named);
-    assert!(
-        loaded
-            .inert_named
-            .iter()
-            .any(|line| line.starts_with("num.io.threads has no effect: "))
-    );
+    assert!(loaded.inert_named.iter().any(|line| line.starts_with("num.io.threads has no effect: ")));
 }
 
 #[test]
@@ -149,16 +120,10 @@ fn the_official_images_single_node_settings_start() {
         environment: pairs(&[
             ("KAFKA_NODE_ID", "1"),
             ("KAFKA_PROCESS_ROLES", "broker,controller"),
-            (
-                "KAFKA_LISTENERS",
-                "PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093",
-            ),
+            ("KAFKA_LISTENERS", "PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093"),
             ("KAFKA_ADVERTISED_LISTENERS", "PLAINTEXT://localhost:9092"),
             ("KAFKA_CONTROLLER_LISTENER_NAMES", "CONTROLLER"),
-            (
-                "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP",
-                "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-            ),
+            ("KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"),
             ("KAFKA_CONTROLLER_QUORUM_VOTERS", "1@localhost:9093"),
             ("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "1"),
             ("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1"),
@@ -178,10 +143,7 @@ fn contradictions_and_unserved_promises_are_refused() {
     for (properties, part) in [
         ("node.id=1\nbroker.id=2", "broker.id is 2"),
         ("process.roles=controller", "must contain broker"),
-        (
-            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "not served yet",
-        ),
+        ("authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "not served yet"),
         ("log.cleanup.policy=compact", "log compaction is not served yet"),
         ("listeners=SSL://:9093", "not served yet"),
         ("log.dirs=a,,b", "needs a name"),
@@ -191,16 +153,10 @@ fn contradictions_and_unserved_promises_are_refused() {
         ("default.replication.factor=40000", "out of range"),
         ("auto.create.topics.enable=yes", "either true or false"),
         ("log.retention.hours=0", "unlimited (-1)"),
-        (
-            "log.roll.ms=0",
-            "configuration log.roll.ms: Value must be at least 1",
-        ),
+        ("log.roll.ms=0", "configuration log.roll.ms: Value must be at least 1"),
         ("tidelog.metrics.listener=9404", "expected host:port"),
         ("tidelog.max.inflight.bytes=1", "Value must be at least"),
-        (
-            "tidelog.max.inflight.bytes.per.connection=1",
-            "Value must be at least",
-        ),
+        ("tidelog.max.inflight.bytes.per.connection=1", "Value must be at least"),
         ("a=\\u1", "line 1"),
     ] {
         let message = refusal(properties);
@@ -213,18 +169,9 @@ fn older_names_and_absences_are_understood() {
     let config = load("broker.id=5\nlog.dir=/one\ntidelog.metrics.listener=\nbroker.rack=r1\nconnections.max.idle.ms=-1\nsocket.send.buffer.bytes=-1")
         .expect("valid")
         .config;
-    assert_eq!(
-        (config.node_id, config.log_dirs.as_slice()),
-        (5, [PathBuf::from("/one")].as_slice())
-    );
-    assert_eq!(
-        (config.metrics_listener, config.connections_max_idle_ms),
-        (None, None)
-    );
-    assert_eq!(
-        (config.rack.as_deref(), config.socket_send_buffer_bytes),
-        (Some("r1"), None)
-    );
+    assert_eq!((config.node_id, config.log_dirs.as_slice()), (5, [PathBuf::from("/one")].as_slice()));
+    assert_eq!((config.metrics_listener, config.connections_max_idle_ms), (None, None));
+    assert_eq!((config.rack.as_deref(), config.socket_send_buffer_bytes), (Some("r1"), None));
 }
 
 #[test]

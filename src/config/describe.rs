@@ -101,20 +101,12 @@ fn topic_synonyms(
     });
     let set = key.synonyms.iter().filter_map(|synonym| {
         let value = raw.get(synonym.key)?.clone();
-        Some(Synonym {
-            name: synonym.key.to_owned(),
-            value: Some(value),
-            source: Source::StaticBroker,
-        })
+        Some(Synonym { name: synonym.key.to_owned(), value: Some(value), source: Source::StaticBroker })
     });
     // As in Kafka, only the first synonym's default is listed: where that has none, no default is.
     let default = key.synonyms.first().and_then(|synonym| {
         let value = broker_keys::find(synonym.key)?.default?.to_owned();
-        Some(Synonym {
-            name: synonym.key.to_owned(),
-            value: Some(value),
-            source: Source::Default,
-        })
+        Some(Synonym { name: synonym.key.to_owned(), value: Some(value), source: Source::Default })
     });
     own.into_iter().chain(set).chain(default).collect()
 }
@@ -124,25 +116,17 @@ pub fn describe_broker(broker: &BrokerConfig) -> Vec<ConfigEntry> {
     let known = broker_keys::all()
         .filter(|key| !key.hidden || broker.raw.contains_key(key.name))
         .map(|key| known_entry(broker, key));
-    let free = broker
-        .raw
-        .keys()
-        .filter(|name| broker_keys::find(name).is_none())
-        .map(|name| ConfigEntry {
-            name: name.clone(),
-            value: None,
-            source: Source::StaticBroker,
-            // The type of a key with a free name is not known, so its value may be a password.
-            kind: ValueType::Password,
-            is_sensitive: true,
-            read_only: true,
-            documentation: "A key with a free name. Accepted without effect.".to_owned(),
-            synonyms: vec![Synonym {
-                name: name.clone(),
-                value: None,
-                source: Source::StaticBroker,
-            }],
-        });
+    let free = broker.raw.keys().filter(|name| broker_keys::find(name).is_none()).map(|name| ConfigEntry {
+        name: name.clone(),
+        value: None,
+        source: Source::StaticBroker,
+        // The type of a key with a free name is not known, so its value may be a password.
+        kind: ValueType::Password,
+        is_sensitive: true,
+        read_only: true,
+        documentation: "A key with a free name. Accepted without effect.".to_owned(),
+        synonyms: vec![Synonym { name: name.clone(), value: None, source: Source::StaticBroker }],
+    });
     let mut entries: Vec<ConfigEntry> = known.chain(free).collect();
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     entries
@@ -151,11 +135,8 @@ pub fn describe_broker(broker: &BrokerConfig) -> Vec<ConfigEntry> {
 fn known_entry(broker: &BrokerConfig, key: &KeyDef) -> ConfigEntry {
     let is_sensitive = key.kind == ValueType::Password;
     let shown = |value: Option<String>| value.filter(|_| !is_sensitive);
-    let synonym = |value: String, source| Synonym {
-        name: key.name.to_owned(),
-        value: shown(Some(value)),
-        source,
-    };
+    let synonym =
+        |value: String, source| Synonym { name: key.name.to_owned(), value: shown(Some(value)), source };
     let set = broker.raw.get(key.name);
     let default = derived_default(broker, key);
     let synonyms = set
@@ -166,11 +147,7 @@ fn known_entry(broker: &BrokerConfig, key: &KeyDef) -> ConfigEntry {
     ConfigEntry {
         name: key.name.to_owned(),
         value: shown(set.cloned().or(default)),
-        source: if set.is_some() {
-            Source::StaticBroker
-        } else {
-            Source::Default
-        },
+        source: if set.is_some() { Source::StaticBroker } else { Source::Default },
         kind: key.kind,
         is_sensitive,
         read_only: true,
@@ -188,14 +165,9 @@ fn derived_default(broker: &BrokerConfig, key: &KeyDef) -> Option<String> {
             Some(broker.max_inflight_bytes_per_connection.to_string())
         }
         "node.id" => Some(broker.node_id.to_string()),
-        "log.dirs" => Some(
-            broker
-                .log_dirs
-                .iter()
-                .map(|dir| dir.to_string_lossy())
-                .collect::<Vec<_>>()
-                .join(","),
-        ),
+        "log.dirs" => {
+            Some(broker.log_dirs.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>().join(","))
+        }
         _ => None,
     };
     derived.or_else(|| key.default.map(str::to_owned))
@@ -207,19 +179,12 @@ mod tests {
     use crate::config::Sources;
 
     fn broker(properties: &str) -> BrokerConfig {
-        let sources = Sources {
-            properties: Some(properties.to_owned()),
-            ..Sources::default()
-        };
+        let sources = Sources { properties: Some(properties.to_owned()), ..Sources::default() };
         BrokerConfig::load(&sources).expect("valid").config
     }
 
     fn entry(entries: &[ConfigEntry], name: &str) -> ConfigEntry {
-        entries
-            .iter()
-            .find(|entry| entry.name == name)
-            .expect("described")
-            .clone()
+        entries.iter().find(|entry| entry.name == name).expect("described").clone()
     }
 
     fn synonyms(entry: &ConfigEntry) -> Vec<(&str, &str, Source)> {
@@ -237,10 +202,7 @@ mod tests {
         let entries = describe_topic(&broker, &own).expect("valid");
         assert_eq!(entries.len(), 33, "Kafka describes 33 topic configs");
         let segment = entry(&entries, "segment.bytes");
-        assert_eq!(
-            (segment.value.as_deref(), segment.source),
-            (Some("4194304"), Source::DynamicTopic)
-        );
+        assert_eq!((segment.value.as_deref(), segment.source), (Some("4194304"), Source::DynamicTopic));
         assert_eq!(
             synonyms(&segment),
             [
@@ -250,21 +212,11 @@ mod tests {
             ]
         );
         let retention = entry(&entries, "retention.ms");
-        assert_eq!(
-            (retention.value.as_deref(), retention.source),
-            (Some("3600000"), Source::StaticBroker)
-        );
-        assert_eq!(
-            synonyms(&retention),
-            [("log.retention.hours", "1", Source::StaticBroker)]
-        );
+        assert_eq!((retention.value.as_deref(), retention.source), (Some("3600000"), Source::StaticBroker));
+        assert_eq!(synonyms(&retention), [("log.retention.hours", "1", Source::StaticBroker)]);
         let flush = entry(&entries, "flush.ms");
         assert_eq!((flush.source, flush.synonyms.len()), (Source::Default, 0));
-        assert!(
-            entry(&entries, "preallocate")
-                .documentation
-                .contains("without effect")
-        );
+        assert!(entry(&entries, "preallocate").documentation.contains("without effect"));
     }
 
     #[test]
@@ -278,17 +230,10 @@ mod tests {
         let partitions = entry(&entries, "num.partitions");
         assert_eq!(
             synonyms(&partitions),
-            [
-                ("num.partitions", "3", Source::StaticBroker),
-                ("num.partitions", "1", Source::Default)
-            ]
+            [("num.partitions", "3", Source::StaticBroker), ("num.partitions", "1", Source::Default)]
         );
         assert!(partitions.read_only);
         assert_eq!(entry(&entries, "node.id").value.as_deref(), Some("7"));
-        assert!(
-            !entries
-                .iter()
-                .any(|entry| entry.name == "unstable.api.versions.enable")
-        );
+        assert!(!entries.iter().any(|entry| entry.name == "unstable.api.versions.enable"));
     }
 }

@@ -74,10 +74,7 @@ mod tests {
         for (variable, key) in [
             ("KAFKA_LOG_DIRS", "log.dirs"),
             ("KAFKA_NODE_ID", "node.id"),
-            (
-                "KAFKA_LISTENER_NAME_A__B_SSL_KEYSTORE_TYPE",
-                "listener.name.a_b.ssl.keystore.type",
-            ),
+            ("KAFKA_LISTENER_NAME_A__B_SSL_KEYSTORE_TYPE", "listener.name.a_b.ssl.keystore.type"),
             ("KAFKA_LISTENER_NAME_A___B_X", "listener.name.a-b.x"),
             ("KAFKA_TIDELOG_METRICS_LISTENER", "tidelog.metrics.listener"),
         ] {

@@ -26,14 +26,7 @@ pub struct Listener {
 impl Listener {
     /// Host and port to bind: every IPv4 interface when no host was given.
     pub fn bind_address(&self) -> (&str, u16) {
-        (
-            if self.host.is_empty() {
-                "0.0.0.0"
-            } else {
-                &self.host
-            },
-            self.port,
-        )
+        (if self.host.is_empty() { "0.0.0.0" } else { &self.host }, self.port)
     }
 }
 
@@ -71,10 +64,8 @@ pub(super) struct ListenerKeys<'a> {
 /// Malformed endpoints, repeated names, names without a protocol, protocols that are not served, and
 /// advertised names or addresses nobody can connect to.
 pub(super) fn read(keys: &ListenerKeys<'_>) -> Result<(Vec<Listener>, Vec<Advertised>), ConfigError> {
-    let controllers: Vec<String> = types::list(keys.controller_names)
-        .iter()
-        .map(|name| name.to_ascii_uppercase())
-        .collect();
+    let controllers: Vec<String> =
+        types::list(keys.controller_names).iter().map(|name| name.to_ascii_uppercase()).collect();
     let mut listeners: Vec<Listener> = Vec::new();
     for text in types::list(keys.listeners) {
         let (name, HostPort { host, port }) = endpoint("listeners", text)?;
@@ -89,23 +80,14 @@ pub(super) fn read(keys: &ListenerKeys<'_>) -> Result<(Vec<Listener>, Vec<Advert
                 "Each listener must have a different name",
             ));
         }
-        if port != 0
-            && listeners
-                .iter()
-                .any(|other| other.port == port && other.host == host)
-        {
+        if port != 0 && listeners.iter().any(|other| other.port == port && other.host == host) {
             return Err(ConfigError::invalid(
                 "listeners",
                 keys.listeners,
                 "Each listener must have a different port",
             ));
         }
-        listeners.push(Listener {
-            name,
-            host,
-            port,
-            protocol,
-        });
+        listeners.push(Listener { name, host, port, protocol });
     }
     if listeners.is_empty() {
         return Err(ConfigError::invalid(
@@ -120,14 +102,11 @@ pub(super) fn read(keys: &ListenerKeys<'_>) -> Result<(Vec<Listener>, Vec<Advert
     };
     // Every listener answers with something: its own address where none was set.
     let all = listeners.iter().map(|listener| {
-        told.iter()
-            .find(|other| other.name == listener.name)
-            .cloned()
-            .unwrap_or_else(|| Advertised {
-                name: listener.name.clone(),
-                host: Some(listener.host.clone()).filter(|host| !is_wildcard(host)),
-                port: listener.port,
-            })
+        told.iter().find(|other| other.name == listener.name).cloned().unwrap_or_else(|| Advertised {
+            name: listener.name.clone(),
+            host: Some(listener.host.clone()).filter(|host| !is_wildcard(host)),
+            port: listener.port,
+        })
     });
     let all = all.collect();
     Ok((listeners, all))
@@ -146,18 +125,10 @@ fn advertised(
             continue;
         }
         if !listeners.iter().any(|listener| listener.name == name) {
-            return Err(ConfigError::invalid(
-                key,
-                text,
-                format!("{name} is not one of the listeners"),
-            ));
+            return Err(ConfigError::invalid(key, text, format!("{name} is not one of the listeners")));
         }
         if told.iter().any(|other| other.name == name) {
-            return Err(ConfigError::invalid(
-                key,
-                text,
-                format!("{name} is advertised twice"),
-            ));
+            return Err(ConfigError::invalid(key, text, format!("{name} is advertised twice")));
         }
         if is_wildcard(&host) && !host.is_empty() {
             return Err(ConfigError::invalid(
@@ -166,11 +137,7 @@ fn advertised(
                 format!("clients cannot connect to {host}; give an address they can reach"),
             ));
         }
-        told.push(Advertised {
-            name,
-            host: Some(host).filter(|host| !host.is_empty()),
-            port,
-        });
+        told.push(Advertised { name, host: Some(host).filter(|host| !host.is_empty()), port });
     }
     Ok(told)
 }
@@ -183,17 +150,12 @@ fn is_wildcard(host: &str) -> bool {
 fn endpoint(key: &str, text: &str) -> Result<(String, HostPort), ConfigError> {
     let malformed = || ConfigError::invalid(key, text, "expected NAME://host:port");
     let (name, address) = text.split_once("://").ok_or_else(malformed)?;
-    let well_named = !name.is_empty()
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    let well_named =
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
     if !well_named {
         return Err(malformed());
     }
-    Ok((
-        name.to_ascii_uppercase(),
-        host_port(address).ok_or_else(malformed)?,
-    ))
+    Ok((name.to_ascii_uppercase(), host_port(address).ok_or_else(malformed)?))
 }
 
 /// `host:port` or `[v6-address]:port`; the host may be empty.
@@ -205,13 +167,8 @@ pub(super) fn host_port(text: &str) -> Option<HostPort> {
         None if host.contains(':') => return None,
         None => host,
     };
-    let well_formed = host
-        .chars()
-        .all(|c| c.is_ascii_graphic() && !matches!(c, '/' | '[' | ']' | '@'));
-    well_formed.then(|| HostPort {
-        host: host.to_owned(),
-        port,
-    })
+    let well_formed = host.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | '[' | ']' | '@'));
+    well_formed.then(|| HostPort { host: host.to_owned(), port })
 }
 
 /// The protocol of the listener `name`, through `listener.security.protocol.map`.
@@ -219,9 +176,8 @@ fn protocol_of(name: &str, map: &str) -> Result<SecurityProtocol, ConfigError> {
     let key = "listener.security.protocol.map";
     let mut found = None;
     for pair in types::list(map) {
-        let (listener, protocol) = pair
-            .split_once(':')
-            .ok_or_else(|| ConfigError::invalid(key, map, "expected NAME:PROTOCOL"))?;
+        let (listener, protocol) =
+            pair.split_once(':').ok_or_else(|| ConfigError::invalid(key, map, "expected NAME:PROTOCOL"))?;
         if listener.trim().eq_ignore_ascii_case(name) {
             found = Some(protocol.trim().to_ascii_uppercase());
         }
@@ -232,16 +188,10 @@ fn protocol_of(name: &str, map: &str) -> Result<SecurityProtocol, ConfigError> {
             key: "listeners".to_owned(),
             reason: format!("listener {name} asks for {protocol}, and TLS and SASL are not served yet"),
         }),
-        Some(protocol) => Err(ConfigError::invalid(
-            key,
-            map,
-            format!("No security protocol {protocol}"),
-        )),
-        None => Err(ConfigError::invalid(
-            key,
-            map,
-            format!("No security protocol defined for listener {name}"),
-        )),
+        Some(protocol) => Err(ConfigError::invalid(key, map, format!("No security protocol {protocol}"))),
+        None => {
+            Err(ConfigError::invalid(key, map, format!("No security protocol defined for listener {name}")))
+        }
     }
 }
 
@@ -257,29 +207,14 @@ mod tests {
         protocol_map: &str,
         controller_names: &str,
     ) -> Result<(Vec<Listener>, Vec<Advertised>), ConfigError> {
-        read(&ListenerKeys {
-            listeners,
-            advertised,
-            protocol_map,
-            controller_names,
-        })
+        read(&ListenerKeys { listeners, advertised, protocol_map, controller_names })
     }
 
     #[test]
     fn a_bare_listener_tells_clients_what_they_connected_to() {
         let (listeners, told) = read_with("PLAINTEXT://:9092", None, MAP, "").expect("valid");
-        assert_eq!(
-            listeners.first().map(Listener::bind_address),
-            Some(("0.0.0.0", 9092))
-        );
-        assert_eq!(
-            told,
-            [Advertised {
-                name: "PLAINTEXT".into(),
-                host: None,
-                port: 9092
-            }]
-        );
+        assert_eq!(listeners.first().map(Listener::bind_address), Some(("0.0.0.0", 9092)));
+        assert_eq!(told, [Advertised { name: "PLAINTEXT".into(), host: None, port: 9092 }]);
     }
 
     #[test]
@@ -307,22 +242,14 @@ mod tests {
             ("PLAINTEXT://localhost:99999", None, MAP, ""),
             ("PLAINTEXT://::1:9092", None, MAP, ""),
             ("PLAINTEXT://a:1,PLAINTEXT://b:2", None, MAP, ""),
-            (
-                "PLAINTEXT://a:1,B://a:1",
-                None,
-                "PLAINTEXT:PLAINTEXT,B:PLAINTEXT",
-                "",
-            ),
+            ("PLAINTEXT://a:1,B://a:1", None, "PLAINTEXT:PLAINTEXT,B:PLAINTEXT", ""),
             ("EXTERNAL://:9092", None, MAP, ""),
             ("A://:9092", None, "A:TLS", ""),
             ("A://:9092", None, "A", ""),
             ("PLAINTEXT://:9092", Some("PLAINTEXT://0.0.0.0:9092"), MAP, ""),
             ("PLAINTEXT://:9092", Some("OTHER://h:9092"), MAP, ""),
         ] {
-            assert!(
-                read_with(listeners, advertised, map, names).is_err(),
-                "{listeners} {advertised:?}"
-            );
+            assert!(read_with(listeners, advertised, map, names).is_err(), "{listeners} {advertised:?}");
         }
     }
 

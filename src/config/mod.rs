@@ -33,21 +33,13 @@ pub enum ConfigError {
     Syntax { line: usize, reason: String },
     /// Neither Kafka nor Tidelog has such a broker key. `origin` says where it was set.
     #[error("unknown configuration {key} ({origin}){}", did_you_mean(.suggestion))]
-    UnknownKey {
-        key: String,
-        origin: String,
-        suggestion: Option<String>,
-    },
+    UnknownKey { key: String, origin: String, suggestion: Option<String> },
     /// There is no such topic config. Worded as in Kafka.
     #[error("Unknown topic config name: {key}{}", did_you_mean(.suggestion))]
     UnknownTopicKey { key: String, suggestion: Option<String> },
     /// The value is not permitted. Worded as in Kafka (`ConfigException`).
     #[error("Invalid value {value} for configuration {key}: {reason}")]
-    InvalidValue {
-        key: String,
-        value: String,
-        reason: String,
-    },
+    InvalidValue { key: String, value: String, reason: String },
     /// Kafka would serve this; Tidelog does not, and pretending would lose what the user relies on.
     #[error("configuration {key} cannot be set: {reason}")]
     NotServed { key: String, reason: String },
@@ -72,16 +64,10 @@ impl ConfigError {
     }
 
     pub(crate) fn invalid(key: &str, value: &str, reason: impl Into<String>) -> Self {
-        Self::InvalidValue {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            reason: reason.into(),
-        }
+        Self::InvalidValue { key: key.to_owned(), value: value.to_owned(), reason: reason.into() }
     }
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {
-    suggestion
-        .as_ref()
-        .map_or_else(String::new, |name| format!("; did you mean {name}?"))
+    suggestion.as_ref().map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }

@@ -66,10 +66,7 @@ fn split(line: &str) -> (&str, &str) {
 }
 
 fn unescape(text: &str, line: usize) -> Result<String, ConfigError> {
-    let malformed = || ConfigError::Syntax {
-        line,
-        reason: "malformed \\uXXXX escape".to_owned(),
-    };
+    let malformed = || ConfigError::Syntax { line, reason: "malformed \\uXXXX escape".to_owned() };
     let mut units: Vec<u16> = Vec::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -131,10 +128,7 @@ mod tests {
     fn continuation_and_escapes() {
         assert_eq!(pairs("a=1,\\\n   2,\\\n3"), [pair("a", "1,2,3")]);
         assert_eq!(pairs("a=1\\\\\nb=2"), [pair("a", "1\\"), pair("b", "2")]);
-        assert_eq!(
-            pairs("a\\ b\\==x\\ty\\u00e9\\ud83d\\ude00"),
-            [pair("a b=", "x\ty\u{e9}\u{1f600}")]
-        );
+        assert_eq!(pairs("a\\ b\\==x\\ty\\u00e9\\ud83d\\ude00"), [pair("a b=", "x\ty\u{e9}\u{1f600}")]);
         assert_eq!(pairs("a=x\\\n#not a comment"), [pair("a", "x#not a comment")]);
         assert_eq!(pairs("a=1\\"), [pair("a", "1")]);
     }
@@ -142,10 +136,7 @@ mod tests {
     #[test]
     fn a_bad_escape_names_its_line() {
         for bad in ["\n\na=\\u12", "\n\na=\\uzzzz", "\n\na=\\ud800x"] {
-            assert!(
-                matches!(parse(bad), Err(ConfigError::Syntax { line: 3, .. })),
-                "{bad}"
-            );
+            assert!(matches!(parse(bad), Err(ConfigError::Syntax { line: 3, .. })), "{bad}");
         }
     }
 

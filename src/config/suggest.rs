@@ -48,10 +48,7 @@ mod tests {
     fn finds_the_typo() {
         let known = ["log.dir", "log.dirs", "listeners", "num.partitions"];
         assert_eq!(nearest("log.dris", known.into_iter()), Some("log.dirs"));
-        assert_eq!(
-            nearest("num.partition", known.into_iter()),
-            Some("num.partitions")
-        );
+        assert_eq!(nearest("num.partition", known.into_iter()), Some("num.partitions"));
         assert_eq!(nearest("zookeeper.connect", known.into_iter()), None);
         assert_eq!(nearest(&"x".repeat(100_000), known.into_iter()), None);
     }

@@ -150,11 +150,7 @@ pub(super) fn effective(
     let name = key.def.name;
     if let Some(value) = overrides.0.get(name) {
         let value = value.trim().to_owned();
-        return Ok(Some(Effective {
-            value,
-            source: Source::DynamicTopic,
-            set_as: name.to_owned(),
-        }));
+        return Ok(Some(Effective { value, source: Source::DynamicTopic, set_as: name.to_owned() }));
     }
     for synonym in key.synonyms {
         if let Some(text) = raw.get(synonym.key) {
@@ -209,10 +205,7 @@ fn check(key: &TopicKey, set_as: &str, value: &str) -> Result<(), ConfigError> {
 }
 
 fn not_served(key: &str, reason: &str) -> ConfigError {
-    ConfigError::NotServed {
-        key: key.to_owned(),
-        reason: reason.to_owned(),
-    }
+    ConfigError::NotServed { key: key.to_owned(), reason: reason.to_owned() }
 }
 
 /// Checked values by topic key.
@@ -292,39 +285,25 @@ mod tests {
     use crate::config::Sources;
 
     fn broker(properties: &str) -> BrokerConfig {
-        let sources = Sources {
-            properties: Some(properties.to_owned()),
-            ..Sources::default()
-        };
+        let sources = Sources { properties: Some(properties.to_owned()), ..Sources::default() };
         BrokerConfig::load(&sources).expect("valid").config
     }
 
     fn overrides(pairs: &[(&str, &str)]) -> TopicOverrides {
-        TopicOverrides(
-            pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
-        )
+        TopicOverrides(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
     }
 
     #[test]
     fn topic_over_broker_over_default() {
         let plain = broker("");
-        assert_eq!(
-            resolve(&plain, &overrides(&[])).map(|c| c.retention_ms),
-            Ok(Some(604_800_000))
-        );
+        assert_eq!(resolve(&plain, &overrides(&[])).map(|c| c.retention_ms), Ok(Some(604_800_000)));
         let hours = broker("log.retention.hours=2");
         assert_eq!(hours.topic_defaults.retention_ms, Some(7_200_000));
         let minutes = broker("log.retention.hours=2\nlog.retention.minutes=3");
         assert_eq!(minutes.topic_defaults.retention_ms, Some(180_000));
         let ms = broker("log.retention.hours=2\nlog.retention.minutes=3\nlog.retention.ms=5");
         assert_eq!(ms.topic_defaults.retention_ms, Some(5));
-        assert_eq!(
-            resolve(&ms, &overrides(&[("retention.ms", "9")])).map(|c| c.retention_ms),
-            Ok(Some(9))
-        );
+        assert_eq!(resolve(&ms, &overrides(&[("retention.ms", "9")])).map(|c| c.retention_ms), Ok(Some(9)));
         assert_eq!(broker("log.retention.hours=-1").topic_defaults.retention_ms, None);
     }
 
@@ -333,26 +312,15 @@ mod tests {
         assert_eq!(broker("").topic_defaults.flush_messages, 1);
         let kafka = broker("log.flush.interval.messages=9223372036854775807");
         assert_eq!(kafka.topic_defaults.flush_messages, i64::MAX);
-        assert_eq!(
-            broker("log.flush.scheduler.interval.ms=7")
-                .topic_defaults
-                .flush_ms,
-            7
-        );
+        assert_eq!(broker("log.flush.scheduler.interval.ms=7").topic_defaults.flush_ms, 7);
     }
 
     #[test]
     fn a_codec_takes_its_own_level() {
         let set = overrides(&[("compression.type", "zstd"), ("compression.zstd.level", "7")]);
-        assert_eq!(
-            resolve(&broker(""), &set).map(|c| c.compression),
-            Ok(Compression::Zstd(7))
-        );
+        assert_eq!(resolve(&broker(""), &set).map(|c| c.compression), Ok(Compression::Zstd(7)));
         let other = overrides(&[("compression.type", "gzip"), ("compression.zstd.level", "7")]);
-        assert_eq!(
-            resolve(&broker(""), &other).map(|c| c.compression),
-            Ok(Compression::Gzip(-1))
-        );
+        assert_eq!(resolve(&broker(""), &other).map(|c| c.compression), Ok(Compression::Gzip(-1)));
     }
 
     #[test]
@@ -379,16 +347,9 @@ mod tests {
                 "Invalid value foo for configuration cleanup.policy: String must be one of: compact, delete",
             ),
             ("unknown.key", "1", "Unknown topic config name: unknown.key"),
-            (
-                "retention.mss",
-                "1",
-                "Unknown topic config name: retention.mss; did you mean retention.ms?",
-            ),
+            ("retention.mss", "1", "Unknown topic config name: retention.mss; did you mean retention.ms?"),
         ] {
-            assert_eq!(
-                TopicConfig::validate(key, value).map_err(|e| e.to_string()),
-                Err(message.to_owned())
-            );
+            assert_eq!(TopicConfig::validate(key, value).map_err(|e| e.to_string()), Err(message.to_owned()));
         }
     }
 

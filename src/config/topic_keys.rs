@@ -28,11 +28,7 @@ pub struct TopicKey {
 
 /// Why configs of log compaction are refused while it is not served.
 pub const COMPACTION_REASON: &str = "log compaction is not served yet";
-const COMPACTION: Effect = if COMPACTION_SERVED {
-    Acts
-} else {
-    Refused(COMPACTION_REASON)
-};
+const COMPACTION: Effect = if COMPACTION_SERVED { Acts } else { Refused(COMPACTION_REASON) };
 
 const REPLICAS: Effect = Inert("a single node has no other node to copy to or take over from");
 const TIERED: Effect = Inert("tiered storage is not served");
@@ -57,15 +53,7 @@ const fn key(
     doc: &'static str,
 ) -> TopicKey {
     TopicKey {
-        def: KeyDef {
-            name,
-            kind,
-            default: Some(default),
-            check,
-            effect,
-            hidden: false,
-            doc,
-        },
+        def: KeyDef { name, kind, default: Some(default), check, effect, hidden: false, doc },
         synonyms,
     }
 }
@@ -158,9 +146,7 @@ pub static KEYS: &[TopicKey] = &[
 
 /// The row of `name`.
 pub fn find(name: &str) -> Option<&'static TopicKey> {
-    KEYS.binary_search_by(|key| key.def.name.cmp(name))
-        .ok()
-        .and_then(|at| KEYS.get(at))
+    KEYS.binary_search_by(|key| key.def.name.cmp(name)).ok().and_then(|at| KEYS.get(at))
 }
 
 #[cfg(test)]
@@ -171,17 +157,10 @@ mod tests {
     #[test]
     fn rows_are_sorted_complete_and_consistent() {
         assert!(KEYS.is_sorted_by(|a, b| a.def.name < b.def.name));
-        assert_eq!(
-            KEYS.len(),
-            34,
-            "Kafka 4.3.1's LogConfig has 33 keys and one internal"
-        );
+        assert_eq!(KEYS.len(), 34, "Kafka 4.3.1's LogConfig has 33 keys and one internal");
         for key in KEYS {
             if let Some(default) = key.def.default {
-                assert_eq!(
-                    validate::value(key.def.name, key.def.kind, &key.def.check, default),
-                    Ok(())
-                );
+                assert_eq!(validate::value(key.def.name, key.def.kind, &key.def.check, default), Ok(()));
             }
             for synonym in key.synonyms {
                 assert!(broker_keys::find(synonym.key).is_some(), "{}", synonym.key);
@@ -195,13 +174,7 @@ mod tests {
             let defaults: Vec<i64> = key
                 .synonyms
                 .iter()
-                .filter_map(|s| {
-                    broker_keys::find(s.key)?
-                        .default?
-                        .parse::<i64>()
-                        .ok()?
-                        .checked_mul(s.factor)
-                })
+                .filter_map(|s| broker_keys::find(s.key)?.default?.parse::<i64>().ok()?.checked_mul(s.factor))
                 .collect();
             // Where several synonyms stand in, a default only counts when it is the last resort.
             if key.def.name != "flush.ms"

@@ -57,12 +57,7 @@ pub fn apply(image: &MetadataImage, changes: &[Change]) -> MetadataImage {
 /// Applies one change in place, as part of the version the image already carries.
 pub(super) fn apply_one(image: &mut MetadataImage, change: &Change) {
     match change {
-        Change::TopicCreated {
-            name,
-            id,
-            partitions,
-            overrides,
-        } => {
+        Change::TopicCreated { name, id, partitions, overrides } => {
             let created_version = image.version;
             image.insert(Arc::new(Topic {
                 name: Arc::clone(name),
@@ -74,9 +69,7 @@ pub(super) fn apply_one(image: &mut MetadataImage, change: &Change) {
         }
         Change::TopicDeleted { id } => image.remove(*id),
         Change::PartitionsAdded { id, total } => {
-            alter(image, *id, |topic| {
-                topic.partitions = topic.partitions.max(*total)
-            });
+            alter(image, *id, |topic| topic.partitions = topic.partitions.max(*total));
         }
         Change::ConfigsReplaced { id, overrides } => {
             alter(image, *id, |topic| topic.overrides = Arc::clone(overrides));
@@ -111,10 +104,7 @@ mod tests {
     fn one_list_is_one_version_and_the_former_image_stays() {
         let empty = MetadataImage::empty("c", 1);
         let image = apply(&empty, &[created("a", 1, 2), created("b.x", 2, 3)]);
-        assert_eq!(
-            (image.version, image.topic_count(), image.partition_count()),
-            (1, 2, 5)
-        );
+        assert_eq!((image.version, image.topic_count(), image.partition_count()), (1, 2, 5));
         assert_eq!((empty.version, empty.topic_count()), (0, 0));
         assert_eq!(image.topic("a").map(|topic| topic.created_version), Some(1));
         assert_eq!(image.colliding_topic("b_x").map(|name| &**name), Some("b.x"));
@@ -122,29 +112,15 @@ mod tests {
 
         let overrides = Arc::new(Overrides::from([("k".to_owned(), "v".to_owned())]));
         let changes = [
-            Change::PartitionsAdded {
-                id: Uuid::from_u128(1),
-                total: 4,
-            },
-            Change::ConfigsReplaced {
-                id: Uuid::from_u128(1),
-                overrides: overrides.clone(),
-            },
-            Change::TopicDeleted {
-                id: Uuid::from_u128(2),
-            },
+            Change::PartitionsAdded { id: Uuid::from_u128(1), total: 4 },
+            Change::ConfigsReplaced { id: Uuid::from_u128(1), overrides: overrides.clone() },
+            Change::TopicDeleted { id: Uuid::from_u128(2) },
         ];
         let next = apply(&image, &changes);
         let topic = next.topic_by_id(Uuid::from_u128(1)).expect("topic a");
-        assert_eq!(
-            (topic.partitions, &topic.overrides, topic.created_version),
-            (4, &overrides, 1)
-        );
+        assert_eq!((topic.partitions, &topic.overrides, topic.created_version), (4, &overrides, 1));
         assert_eq!(next.topic("a"), Some(topic));
-        assert_eq!(
-            (next.version, next.topic_count(), next.partition_count()),
-            (2, 1, 4)
-        );
+        assert_eq!((next.version, next.topic_count(), next.partition_count()), (2, 1, 4));
         assert_eq!(next.topic("b.x"), None);
         assert_eq!(next.colliding_topic("b_x"), None);
         assert_eq!(image.topic("a").map(|topic| topic.partitions), Some(2));
@@ -153,9 +129,7 @@ mod tests {
     #[test]
     fn a_recreated_topic_inherits_nothing() {
         let image = apply(&MetadataImage::empty("c", 1), &[created("a", 1, 2)]);
-        let delete = Change::TopicDeleted {
-            id: Uuid::from_u128(1),
-        };
+        let delete = Change::TopicDeleted { id: Uuid::from_u128(1) };
         let image = apply(&image, &[delete.clone(), created("a", 9, 1)]);
         assert_eq!(image.topic_by_id(Uuid::from_u128(1)), None);
         assert_eq!(image.topic("a").map(|topic| topic.id), Some(Uuid::from_u128(9)));

@@ -80,9 +80,7 @@ struct Shared {
 
 impl std::fmt::Debug for Controller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Controller")
-            .field("version", &self.image().version)
-            .finish_non_exhaustive()
+        f.debug_struct("Controller").field("version", &self.image().version).finish_non_exhaustive()
     }
 }
 
@@ -97,12 +95,7 @@ impl Controller {
         let loading = Arc::clone(&store);
         let empty = MetadataImage::empty(identity.cluster_id, identity.node_id);
         let image = blocking::run(move || store::load(&*loading, empty)).await??;
-        Ok(Self::new(
-            image,
-            Box::new(StateJournal::new(store)),
-            logs,
-            options,
-        ))
+        Ok(Self::new(image, Box::new(StateJournal::new(store)), logs, options))
     }
 
     /// A controller over an image that `journal` has already.
@@ -114,16 +107,7 @@ impl Controller {
     ) -> Self {
         let version = watch::Sender::new(image.version);
         let image = ArcSwap::from_pointee(image);
-        Self {
-            shared: Arc::new(Shared {
-                image,
-                version,
-                journal,
-                logs,
-                options,
-            }),
-            writer: Arc::default(),
-        }
+        Self { shared: Arc::new(Shared { image, version, journal, logs, options }), writer: Arc::default() }
     }
 
     /// The present image. Never waits.
@@ -140,10 +124,7 @@ impl Controller {
     /// What [`Controller::create_topics`] would answer now, without creating anything.
     pub fn check_topics(&self, topics: Vec<NewTopic>) -> Vec<Result<(), CreateTopicError>> {
         let mut next = Next::after(&self.image());
-        topics
-            .into_iter()
-            .map(|new| self.shared.plan_create(&mut next, new).map(drop))
-            .collect()
+        topics.into_iter().map(|new| self.shared.plan_create(&mut next, new).map(drop)).collect()
     }
 
     /// Creates topics: one answer per topic, in order. A topic that is answered with success is durable and
@@ -220,10 +201,7 @@ impl Next {
     fn after(image: &MetadataImage) -> Self {
         let mut image = image.clone();
         image.version += 1;
-        Self {
-            image,
-            changes: Vec::new(),
-        }
+        Self { image, changes: Vec::new() }
     }
 
     fn accept(&mut self, change: Change) {
@@ -366,18 +344,11 @@ impl Shared {
 
     /// Makes the accepted changes durable, then visible; nothing to do when none was accepted.
     fn commit(&self, before: &MetadataImage, next: Next) -> Result<(), JournalError> {
-        let Next {
-            image: after,
-            changes,
-        } = next;
+        let Next { image: after, changes } = next;
         if changes.is_empty() {
             return Ok(());
         }
-        self.journal.append(Entry {
-            changes: &changes,
-            before,
-            after: &after,
-        })?;
+        self.journal.append(Entry { changes: &changes, before, after: &after })?;
         let version = after.version;
         self.image.store(Arc::new(after));
         self.version.send_replace(version);

@@ -50,11 +50,7 @@ impl Journal for TestJournal {
     fn append(&self, entry: Entry<'_>) -> Result<(), JournalError> {
         self.diary.note(format!("journal {}", entry.changes.len()));
         if self.fail.load(Ordering::SeqCst) {
-            return Err(StateError::Unavailable {
-                message: "disk".into(),
-                retryable: true,
-            }
-            .into());
+            return Err(StateError::Unavailable { message: "disk".into(), retryable: true }.into());
         }
         self.inner.append(entry)
     }
@@ -68,10 +64,7 @@ struct Bench {
 }
 
 fn identity() -> ClusterIdentity {
-    ClusterIdentity {
-        cluster_id: "c".into(),
-        node_id: 1,
-    }
+    ClusterIdentity { cluster_id: "c".into(), node_id: 1 }
 }
 
 fn options() -> ControllerOptions {
@@ -92,12 +85,7 @@ fn bench_on(store: Arc<dyn StateStore>) -> Bench {
     };
     let image = MetadataImage::empty("c", 1);
     let controller = Controller::new(image, Box::new(journal), Box::new(logs.clone()), options());
-    Bench {
-        store,
-        controller,
-        logs,
-        fail,
-    }
+    Bench { store, controller, logs, fail }
 }
 
 fn bench() -> Bench {
@@ -113,11 +101,7 @@ impl Bench {
 
 fn new_topic(name: &str, partitions: i32) -> NewTopic {
     let overrides = Overrides::from([("retention.ms".to_owned(), "1".to_owned())]);
-    NewTopic {
-        name: name.into(),
-        partitions,
-        overrides,
-    }
+    NewTopic { name: name.into(), partitions, overrides }
 }
 
 fn named(name: &str) -> TopicRef {
@@ -128,39 +112,20 @@ fn named(name: &str) -> TopicRef {
 async fn directories_then_record_then_image_and_back() {
     let bench = bench();
     let mut versions = bench.controller.subscribe();
-    let created = bench
-        .controller
-        .create_topics(vec![new_topic("a", 2), new_topic("b", 1)])
-        .await;
+    let created = bench.controller.create_topics(vec![new_topic("a", 2), new_topic("b", 1)]).await;
     assert_eq!(created.iter().filter(|answer| answer.is_ok()).count(), 2);
     // Both topics are in one journal entry, after both sets of directories.
-    assert_eq!(
-        bench.logs.diary.take(),
-        ["prepare a 0..2", "prepare b 0..1", "journal 2"]
-    );
+    assert_eq!(bench.logs.diary.take(), ["prepare a 0..2", "prepare b 0..1", "journal 2"]);
     versions.changed().await.expect("the controller lives");
     assert_eq!(*versions.borrow_and_update(), 1);
     assert_eq!(bench.controller.image().version, 1);
 
-    let grown = NewPartitions {
-        topic: "a".into(),
-        total: 5,
-    };
-    let grown = bench
-        .controller
-        .create_partitions(vec![grown])
-        .await
-        .remove(0)
-        .expect("grown");
+    let grown = NewPartitions { topic: "a".into(), total: 5 };
+    let grown = bench.controller.create_partitions(vec![grown]).await.remove(0).expect("grown");
     assert_eq!(grown.partitions, 5);
     assert_eq!(bench.logs.diary.take(), ["prepare a 2..5", "journal 1"]);
 
-    let wanted = vec![
-        named("a"),
-        named("a"),
-        named("never"),
-        TopicRef::Id(Uuid::from_u128(7)),
-    ];
+    let wanted = vec![named("a"), named("a"), named("never"), TopicRef::Id(Uuid::from_u128(7))];
     let deleted = bench.controller.delete_topics(wanted).await;
     assert!(deleted[0].is_ok());
     assert_eq!(deleted[1], Err(DeleteTopicError::UnknownName("a".into())));
@@ -169,81 +134,41 @@ async fn directories_then_record_then_image_and_back() {
     assert_eq!(bench.logs.diary.take(), ["journal 1", "discard a 0..5"]);
 
     let image = bench.controller.image();
-    assert_eq!(
-        (image.version, image.topic_count(), image.partition_count()),
-        (3, 1, 1)
-    );
+    assert_eq!((image.version, image.topic_count(), image.partition_count()), (3, 1, 1));
     assert_eq!(bench.on_disk(), *image);
 }
 
 #[tokio::test]
 async fn a_failed_journal_shows_nothing_and_leaves_no_orphan() {
     let bench = bench();
-    bench
-        .controller
-        .create_topics(vec![new_topic("old", 1)])
-        .await
-        .remove(0)
-        .expect("created");
+    bench.controller.create_topics(vec![new_topic("old", 1)]).await.remove(0).expect("created");
     let before = bench.controller.image();
     bench.logs.diary.take();
     bench.fail.store(true, Ordering::SeqCst);
 
-    let created = bench
-        .controller
-        .create_topics(vec![new_topic("a", 2), new_topic("", 1)])
-        .await;
-    assert!(
-        matches!(created[0], Err(CreateTopicError::Journal(_))),
-        "{created:?}"
-    );
-    assert!(
-        matches!(created[1], Err(CreateTopicError::Name(_))),
-        "{created:?}"
-    );
-    assert_eq!(
-        bench.logs.diary.take(),
-        ["prepare a 0..2", "journal 1", "discard a 0..2"]
-    );
+    let created = bench.controller.create_topics(vec![new_topic("a", 2), new_topic("", 1)]).await;
+    assert!(matches!(created[0], Err(CreateTopicError::Journal(_))), "{created:?}");
+    assert!(matches!(created[1], Err(CreateTopicError::Name(_))), "{created:?}");
+    assert_eq!(bench.logs.diary.take(), ["prepare a 0..2", "journal 1", "discard a 0..2"]);
 
-    let grown = NewPartitions {
-        topic: "old".into(),
-        total: 3,
-    };
+    let grown = NewPartitions { topic: "old".into(), total: 3 };
     let grown = bench.controller.create_partitions(vec![grown]).await.remove(0);
-    assert!(
-        matches!(grown, Err(CreatePartitionsError::Journal(_))),
-        "{grown:?}"
-    );
-    assert_eq!(
-        bench.logs.diary.take(),
-        ["prepare old 1..3", "journal 1", "discard old 1..3"]
-    );
+    assert!(matches!(grown, Err(CreatePartitionsError::Journal(_))), "{grown:?}");
+    assert_eq!(bench.logs.diary.take(), ["prepare old 1..3", "journal 1", "discard old 1..3"]);
 
     // A deletion that was not recorded must not touch a file.
     let deleted = bench.controller.delete_topics(vec![named("old")]).await.remove(0);
-    assert!(
-        matches!(deleted, Err(DeleteTopicError::Journal(_))),
-        "{deleted:?}"
-    );
+    assert!(matches!(deleted, Err(DeleteTopicError::Journal(_))), "{deleted:?}");
     assert_eq!(bench.logs.diary.take(), ["journal 1"]);
 
-    let set = bench
-        .controller
-        .set_overrides(named("old"), Overrides::new())
-        .await;
+    let set = bench.controller.set_overrides(named("old"), Overrides::new()).await;
     assert!(matches!(set, Err(SetOverridesError::Journal(_))), "{set:?}");
 
     assert_eq!(*bench.controller.image(), *before);
     assert_eq!(bench.on_disk(), *before);
 
     bench.fail.store(false, Ordering::SeqCst);
-    bench
-        .controller
-        .create_topics(vec![new_topic("a", 2)])
-        .await
-        .remove(0)
-        .expect("created");
+    bench.controller.create_topics(vec![new_topic("a", 2)]).await.remove(0).expect("created");
     assert_eq!(bench.on_disk(), *bench.controller.image());
 }
 
@@ -251,15 +176,7 @@ async fn a_failed_journal_shows_nothing_and_leaves_no_orphan() {
 async fn one_refused_topic_does_not_stop_the_others() {
     let bench = bench();
     *bench.logs.refuse.lock() = Some("full".into());
-    let wanted = [
-        ("a", 1),
-        ("full", 3),
-        ("a", 1),
-        ("b_x", 1),
-        ("b.x", 1),
-        ("c", i32::MAX),
-        ("d", 0),
-    ];
+    let wanted = [("a", 1), ("full", 3), ("a", 1), ("b_x", 1), ("b.x", 1), ("c", i32::MAX), ("d", 0)];
     let wanted: Vec<_> = wanted.into_iter().map(|(name, n)| new_topic(name, n)).collect();
     let checked = bench.controller.check_topics(wanted.clone());
     assert!(checked[1].is_ok() && checked[2].is_err());
@@ -267,48 +184,26 @@ async fn one_refused_topic_does_not_stop_the_others() {
 
     let created = bench.controller.create_topics(wanted).await;
     assert!(created[0].is_ok() && created[3].is_ok(), "{created:?}");
-    assert_eq!(
-        created[1],
-        Err(CreateTopicError::Logs {
-            reason: "no room".into()
-        })
-    );
+    assert_eq!(created[1], Err(CreateTopicError::Logs { reason: "no room".into() }));
     assert!(matches!(created[2], Err(CreateTopicError::Exists { .. })));
     assert!(matches!(created[4], Err(CreateTopicError::NameCollision { .. })));
-    assert!(matches!(
-        created[5],
-        Err(CreateTopicError::TooManyPartitions { .. })
-    ));
+    assert!(matches!(created[5], Err(CreateTopicError::TooManyPartitions { .. })));
     assert!(matches!(created[6], Err(CreateTopicError::PartitionCount { .. })));
     let diary = bench.logs.diary.take();
-    let expected = [
-        "prepare a 0..1",
-        "prepare full 0..3",
-        "discard full 0..3",
-        "prepare b_x 0..1",
-        "journal 2",
-    ];
+    let expected =
+        ["prepare a 0..1", "prepare full 0..3", "discard full 0..3", "prepare b_x 0..1", "journal 2"];
     assert_eq!(diary, expected);
     assert_eq!(bench.controller.image().topic_count(), 2);
 
     // Adding partitions fails the same way, and the topic stays as it was.
     *bench.logs.refuse.lock() = Some("a".into());
-    let more = |topic: &str, total| NewPartitions {
-        topic: topic.into(),
-        total,
-    };
+    let more = |topic: &str, total| NewPartitions { topic: topic.into(), total };
     let wanted = vec![more("a", 4), more("b_x", 2), more("never", 2), more("b_x", 2)];
     let grown = bench.controller.create_partitions(wanted).await;
-    assert!(
-        matches!(grown[0], Err(CreatePartitionsError::Logs { .. })),
-        "{grown:?}"
-    );
+    assert!(matches!(grown[0], Err(CreatePartitionsError::Logs { .. })), "{grown:?}");
     assert!(grown[1].is_ok(), "{grown:?}");
     assert_eq!(grown[2], Err(CreatePartitionsError::UnknownName("never".into())));
-    assert_eq!(
-        grown[3],
-        Err(CreatePartitionsError::NotMore { current: 2, asked: 2 })
-    );
+    assert_eq!(grown[3], Err(CreatePartitionsError::NotMore { current: 2, asked: 2 }));
     assert_eq!(bench.controller.image().partition_count(), 3);
     assert_eq!(bench.on_disk(), *bench.controller.image());
 }
@@ -316,28 +211,11 @@ async fn one_refused_topic_does_not_stop_the_others() {
 /// Everything survives a restart, on whatever keeps the rows.
 async fn reloads(mut open: impl FnMut() -> Arc<dyn StateStore>) {
     let bench = bench_on(open());
-    let created = bench
-        .controller
-        .create_topics(vec![new_topic("a", 2), new_topic("b", 1)])
-        .await;
+    let created = bench.controller.create_topics(vec![new_topic("a", 2), new_topic("b", 1)]).await;
     let b = created[1].clone().expect("created");
-    bench
-        .controller
-        .delete_topics(vec![TopicRef::Id(b.id)])
-        .await
-        .remove(0)
-        .expect("deleted");
-    bench
-        .controller
-        .create_topics(vec![new_topic("b", 4)])
-        .await
-        .remove(0)
-        .expect("re-created");
-    bench
-        .controller
-        .set_overrides(named("b"), Overrides::new())
-        .await
-        .expect("cleared");
+    bench.controller.delete_topics(vec![TopicRef::Id(b.id)]).await.remove(0).expect("deleted");
+    bench.controller.create_topics(vec![new_topic("b", 4)]).await.remove(0).expect("re-created");
+    bench.controller.set_overrides(named("b"), Overrides::new()).await.expect("cleared");
     let edited = bench.controller.edit_overrides(named("a"), |topic| {
         let mut overrides = Overrides::clone(&topic.overrides);
         overrides.insert("segment.ms".into(), "5".into());
@@ -357,22 +235,13 @@ async fn reloads(mut open: impl FnMut() -> Arc<dyn StateStore>) {
     assert_eq!(again.image().version, 5);
 
     // Ids come from the same sequence again here: one that is taken is passed over.
-    let created = again
-        .create_topics(vec![new_topic("c", 1)])
-        .await
-        .remove(0)
-        .expect("created");
+    let created = again.create_topics(vec![new_topic("c", 1)]).await.remove(0).expect("created");
     assert_eq!(created.created_version, 6);
     assert_eq!(again.image().topic_count(), 3);
-    let deleted = again
-        .delete_topics(vec![named("a"), named("b"), named("c")])
-        .await;
+    let deleted = again.delete_topics(vec![named("a"), named("b"), named("c")]).await;
     assert!(deleted.iter().all(Result::is_ok));
     for space in [KeySpace::Topics, KeySpace::Configs] {
-        assert!(
-            crate::storage::conformance::rows(&*store, space, b"").is_empty(),
-            "{space:?}"
-        );
+        assert!(crate::storage::conformance::rows(&*store, space, b"").is_empty(), "{space:?}");
     }
 }
 
@@ -402,9 +271,7 @@ async fn a_caller_that_leaves_does_not_split_a_change() {
     let started = Arc::new(tokio::sync::Notify::new());
     let logs = Box::new(SlowLogs(Arc::clone(&started), Mutex::new(gate)));
     let store = Arc::new(MemoryState::new());
-    let controller = Controller::open(store.clone(), identity(), logs, options())
-        .await
-        .expect("open");
+    let controller = Controller::open(store.clone(), identity(), logs, options()).await.expect("open");
     let caller = tokio::spawn({
         let controller = controller.clone();
         async move { controller.create_topics(vec![new_topic("a", 1)]).await }
@@ -427,20 +294,11 @@ async fn thousands_of_single_creates_stay_cheap() {
     let started = Instant::now();
     for number in 0..2000 {
         let new = vec![new_topic(&format!("topic-{number}"), 1)];
-        bench
-            .controller
-            .create_topics(new)
-            .await
-            .remove(0)
-            .expect("created");
+        bench.controller.create_topics(new).await.remove(0).expect("created");
     }
     assert_eq!(bench.controller.image().topic_count(), 2000);
     // An unoptimised build on a busy machine needs well under a second; a copy of the whole image per
     // topic would be noticed here.
-    assert!(
-        started.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(bench.on_disk(), *bench.controller.image());
 }

@@ -86,19 +86,13 @@ impl MetadataImage {
     /// The live topic, other than `name` itself, whose metric name equals that of `name`.
     pub fn colliding_topic(&self, name: &str) -> Option<&Arc<str>> {
         let metric_name = topics::metric_name(name)?;
-        self.by_metric_name
-            .get(metric_name.as_str())
-            .filter(|other| ***other != *name)
+        self.by_metric_name.get(metric_name.as_str()).filter(|other| ***other != *name)
     }
 
     pub(super) fn insert(&mut self, topic: Arc<Topic>) {
         // A former state of the same topic, or of its name, must leave nothing behind.
         let former = [self.by_name.get(&*topic.name), self.by_id.get(&topic.id)];
-        for id in former
-            .map(|found| found.map(|topic| topic.id))
-            .into_iter()
-            .flatten()
-        {
+        for id in former.map(|found| found.map(|topic| topic.id)).into_iter().flatten() {
             self.remove(id);
         }
         self.partitions += partitions_of(&topic);

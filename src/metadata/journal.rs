@@ -42,19 +42,14 @@ pub struct StateJournal {
 
 impl std::fmt::Debug for StateJournal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StateJournal")
-            .field("uncertain", &self.uncertain)
-            .finish_non_exhaustive()
+        f.debug_struct("StateJournal").field("uncertain", &self.uncertain).finish_non_exhaustive()
     }
 }
 
 impl StateJournal {
     /// A journal in `store`.
     pub fn new(store: Arc<dyn StateStore>) -> Self {
-        Self {
-            store,
-            uncertain: Mutex::new(Vec::new()),
-        }
+        Self { store, uncertain: Mutex::new(Vec::new()) }
     }
 
     /// Puts back what `image` says about the rows of a failed entry.
@@ -135,10 +130,7 @@ mod tests {
             if reports_success {
                 return Ok(());
             }
-            Err(StateError::Unavailable {
-                message: "disk".into(),
-                retryable: true,
-            })
+            Err(StateError::Unavailable { message: "disk".into(), retryable: true })
         }
         fn flush(&self) -> Result<(), StateError> {
             self.rows.flush()
@@ -154,11 +146,7 @@ mod tests {
         let journal = StateJournal::new(store.clone());
         let step = |before: &MetadataImage, change: Change| {
             let after = apply(before, std::slice::from_ref(&change));
-            let entry = Entry {
-                changes: &[change],
-                before,
-                after: &after,
-            };
+            let entry = Entry { changes: &[change], before, after: &after };
             journal.append(entry).map(|()| after.clone())
         };
         let create = |name: &str, id: u128| Change::TopicCreated {
@@ -167,9 +155,7 @@ mod tests {
             partitions: 1,
             overrides: Arc::new([("k".to_owned(), "v".to_owned())].into()),
         };
-        let delete = Change::TopicDeleted {
-            id: Uuid::from_u128(1),
-        };
+        let delete = Change::TopicDeleted { id: Uuid::from_u128(1) };
         let empty = MetadataImage::empty("c", 1);
         let image = step(&empty, create("a", 1)).expect("append");
 

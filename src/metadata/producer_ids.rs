@@ -45,11 +45,7 @@ pub struct ProducerIds {
 impl ProducerIds {
     /// Reads and writes nothing until the first id is asked for.
     pub fn new(blocking: Blocking) -> Self {
-        Self {
-            blocking,
-            block: Arc::new(Mutex::new(0..0)),
-            reserving: Arc::new(tokio::sync::Mutex::new(())),
-        }
+        Self { blocking, block: Arc::new(Mutex::new(0..0)), reserving: Arc::new(tokio::sync::Mutex::new(())) }
     }
 
     /// The next id, at least 0. Waits for the disk once in [`BLOCK_SIZE`] calls.
@@ -86,11 +82,7 @@ fn reserve(store: &dyn StateStore) -> Result<Range<i64>, ProducerIdError> {
     };
     let end = first.checked_add(BLOCK_SIZE).ok_or(ProducerIdError::Exhausted)?;
     let mut batch = WriteBatch::new();
-    batch.put(
-        KeySpace::ProducerIds,
-        producer_block::KEY,
-        producer_block::value(end),
-    );
+    batch.put(KeySpace::ProducerIds, producer_block::KEY, producer_block::value(end));
     store.write(batch, Durability::Synced)?;
     Ok(first..end)
 }
@@ -150,10 +142,9 @@ mod tests {
         let refused = ids_on(store).next().await;
         assert_eq!(refused, Err(ProducerIdError::State(StateError::Closed)));
 
-        for (value, exhausted) in [
-            (vec![1, 2], false),
-            (producer_block::value(i64::MAX - BLOCK_SIZE + 1), true),
-        ] {
+        for (value, exhausted) in
+            [(vec![1, 2], false), (producer_block::value(i64::MAX - BLOCK_SIZE + 1), true)]
+        {
             let store = MemoryState::new();
             let mut batch = WriteBatch::new();
             batch.put(KeySpace::ProducerIds, producer_block::KEY, value);

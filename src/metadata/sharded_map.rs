@@ -22,21 +22,13 @@ pub(super) struct ShardedMap<K, V> {
 
 impl<K, V> Clone for ShardedMap<K, V> {
     fn clone(&self) -> Self {
-        Self {
-            shards: self.shards.clone(),
-            hasher: self.hasher.clone(),
-            len: self.len,
-        }
+        Self { shards: self.shards.clone(), hasher: self.hasher.clone(), len: self.len }
     }
 }
 
 impl<K, V> Default for ShardedMap<K, V> {
     fn default() -> Self {
-        Self {
-            shards: vec![None; SHARDS],
-            hasher: RandomState::new(),
-            len: 0,
-        }
+        Self { shards: vec![None; SHARDS], hasher: RandomState::new(), len: 0 }
     }
 }
 

@@ -73,15 +73,10 @@ pub fn plan_create(
         return Err(CreateTopicError::Exists { name: new.name });
     }
     if let Some(other) = image.colliding_topic(&new.name) {
-        return Err(CreateTopicError::NameCollision {
-            name: new.name,
-            other: Arc::clone(other),
-        });
+        return Err(CreateTopicError::NameCollision { name: new.name, other: Arc::clone(other) });
     }
     if new.partitions < 1 {
-        return Err(CreateTopicError::PartitionCount {
-            asked: new.partitions,
-        });
+        return Err(CreateTopicError::PartitionCount { asked: new.partitions });
     }
     if let Some(room) = lacks_room(image, new.partitions, limit) {
         return Err(CreateTopicError::TooManyPartitions {
@@ -110,19 +105,12 @@ pub fn plan_partitions(
 ) -> Result<Change, CreatePartitionsError> {
     let current = topic.partitions;
     if total <= current {
-        return Err(CreatePartitionsError::NotMore {
-            current,
-            asked: total,
-        });
+        return Err(CreatePartitionsError::NotMore { current, asked: total });
     }
     // Both are positive here, so the difference cannot overflow.
     if let Some(room) = lacks_room(image, total - current, limit) {
         let limit = limit.per_broker;
-        return Err(CreatePartitionsError::TooManyPartitions {
-            asked: total,
-            room,
-            limit,
-        });
+        return Err(CreatePartitionsError::TooManyPartitions { asked: total, room, limit });
     }
     Ok(Change::PartitionsAdded { id: topic.id, total })
 }
@@ -132,10 +120,7 @@ pub fn plan_overrides(topic: &Topic, overrides: Overrides) -> Result<Change, Set
     if !overrides_fit(&overrides) {
         return Err(SetOverridesError::TooLarge);
     }
-    Ok(Change::ConfigsReplaced {
-        id: topic.id,
-        overrides: Arc::new(overrides),
-    })
+    Ok(Change::ConfigsReplaced { id: topic.id, overrides: Arc::new(overrides) })
 }
 
 /// `Some(how many more may exist)` when `more` do not fit. Compared before anything is allocated or
@@ -159,11 +144,7 @@ mod tests {
     const LIMIT: PartitionLimit = PartitionLimit { per_broker: 100 };
 
     fn new_topic(name: &str, partitions: i32) -> NewTopic {
-        NewTopic {
-            name: name.into(),
-            partitions,
-            overrides: Overrides::new(),
-        }
+        NewTopic { name: name.into(), partitions, overrides: Overrides::new() }
     }
 
     fn with(names: &[(&str, i32)]) -> MetadataImage {
@@ -186,16 +167,9 @@ mod tests {
         assert_eq!(validate_name("."), Err(InvalidTopicName::DirectoryName));
         assert_eq!(validate_name(".."), Err(InvalidTopicName::DirectoryName));
         let too_long = "a".repeat(NAME_BYTES_MAX + 1);
-        assert_eq!(
-            validate_name(&too_long),
-            Err(InvalidTopicName::TooLong { bytes: 250 })
-        );
+        assert_eq!(validate_name(&too_long), Err(InvalidTopicName::TooLong { bytes: 250 }));
         for illegal in ["a b", "a/b", "../x", "a\0", "é", "a\n", "a:b", "a\\b"] {
-            assert_eq!(
-                validate_name(illegal),
-                Err(InvalidTopicName::IllegalCharacter),
-                "{illegal}"
-            );
+            assert_eq!(validate_name(illegal), Err(InvalidTopicName::IllegalCharacter), "{illegal}");
         }
     }
 
@@ -204,10 +178,7 @@ mod tests {
         let image = with(&[("a.b_c", 1)]);
         for name in ["a_b_c", "a.b.c", "a_b.c"] {
             let refused = plan_create(&image, new_topic(name, 1), Uuid::from_u128(9), LIMIT);
-            assert!(
-                matches!(refused, Err(CreateTopicError::NameCollision { .. })),
-                "{name}"
-            );
+            assert!(matches!(refused, Err(CreateTopicError::NameCollision { .. })), "{name}");
         }
         let same = plan_create(&image, new_topic("a.b_c", 1), Uuid::from_u128(9), LIMIT);
         assert!(matches!(same, Err(CreateTopicError::Exists { .. })), "{same:?}");
@@ -220,17 +191,10 @@ mod tests {
         let plan = |count| plan_create(&image, new_topic("b", count), Uuid::from_u128(9), LIMIT);
         assert!(plan(10).is_ok());
         for count in [0, -1, i32::MIN] {
-            assert_eq!(
-                plan(count),
-                Err(CreateTopicError::PartitionCount { asked: count })
-            );
+            assert_eq!(plan(count), Err(CreateTopicError::PartitionCount { asked: count }));
         }
         for count in [11, i32::MAX] {
-            let expected = CreateTopicError::TooManyPartitions {
-                asked: count,
-                room: 10,
-                limit: 100,
-            };
+            let expected = CreateTopicError::TooManyPartitions { asked: count, room: 10, limit: 100 };
             assert_eq!(plan(count), Err(expected));
         }
 
@@ -238,10 +202,7 @@ mod tests {
         let grow = |total| plan_partitions(&image, topic, total, LIMIT);
         assert!(grow(100).is_ok());
         for total in [i32::MIN, 0, 89, 90] {
-            let expected = CreatePartitionsError::NotMore {
-                current: 90,
-                asked: total,
-            };
+            let expected = CreatePartitionsError::NotMore { current: 90, asked: total };
             assert_eq!(grow(total), Err(expected));
         }
         for total in [101, i32::MAX] {
@@ -257,10 +218,7 @@ mod tests {
         let topic = image.topic("a").expect("topic");
         let many = |count: usize| (0..count).map(|n| (n.to_string(), String::new())).collect();
         assert!(plan_overrides(topic, many(OVERRIDES_MAX)).is_ok());
-        assert_eq!(
-            plan_overrides(topic, many(OVERRIDES_MAX + 1)),
-            Err(SetOverridesError::TooLarge)
-        );
+        assert_eq!(plan_overrides(topic, many(OVERRIDES_MAX + 1)), Err(SetOverridesError::TooLarge));
         let long = Overrides::from([("k".to_owned(), "v".repeat(OVERRIDE_BYTES_MAX))]);
         assert_eq!(plan_overrides(topic, long), Err(SetOverridesError::TooLarge));
     }

@@ -7,8 +7,8 @@ use super::ack::{self, Commit};
 use super::error::AppendError;
 use super::handle::Partition;
 use super::producers::Verdict;
-use crate::record::patch_prefix;
 use crate::record::Validated;
+use crate::record::patch_prefix;
 use crate::storage::segment::{StorageError, StorageErrorKind};
 
 /// Where a batch went.
@@ -34,8 +34,12 @@ impl Partition {
         if header.is_transactional() {
             return Err(AppendError::Transactional);
         }
+        if !self.disk.admits(batch.bytes.len()) {
+            return Err(AppendError::DiskFull);
+        }
         let config = self.config.load();
-        let mut inner = self.inner.lock();
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
         if inner.closed {
             return Err(AppendError::Closed);
         }
@@ -56,21 +60,25 @@ impl Partition {
         let prefix = patch_prefix(&header, header.base_offset, header.partition_leader_epoch);
         let appended = match inner.log.append(prefix, &batch.bytes[prefix.len()..], &header, now_ms) {
             Ok(appended) => appended,
-            Err(error) => return Err(self.append_failed(&mut inner, error)),
+            Err(error) => return Err(self.append_failed(inner, error)),
         };
         if appended.rolled {
             // The snapshot describes the producers below the new segment's first batch, as in Kafka.
-            self.write_producer_snapshot(&inner, header.base_offset);
+            self.write_producer_snapshot(inner, header.base_offset);
         }
         inner.producers.record(&header, now_ms);
+        inner.bytes_since_checkpoint += batch.bytes.len() as u64;
+        inner.bytes_since_snapshot += batch.bytes.len() as u64;
         inner.unflushed_messages += i64::from(header.record_count);
         inner.dirty_since_ms.get_or_insert(now_ms);
         inner.last_used_ms = now_ms;
         let end_offset = header.last_offset() + 1;
         let log_start_offset = inner.log.start_offset();
         let commit = ack::commit(&config, inner.unflushed_messages);
-        let enqueue = !matches!(commit, Commit::AtOnce { flush_now: false }) && !std::mem::replace(&mut inner.queued, true);
-        drop(inner);
+        // A full segment is synced whatever the settings, as in Kafka: recovery must not have to verify all of a log.
+        let flush = appended.rolled || !matches!(commit, Commit::AtOnce { flush_now: false });
+        let enqueue = flush && !std::mem::replace(&mut inner.queued, true);
+        drop(guard);
         if enqueue {
             self.flusher.enqueue(self.clone());
         }

@@ -9,7 +9,9 @@ pub enum AppendError {
     #[error(transparent)]
     Invalid(#[from] InvalidBatch),
     /// The sequence does not follow the producer's last batch.
-    #[error("out of order sequence number for producer {producer_id}: {found} (incoming), {expected} (expected)")]
+    #[error(
+        "out of order sequence number for producer {producer_id}: {found} (incoming), {expected} (expected)"
+    )]
     OutOfOrderSequence { producer_id: i64, found: i32, expected: i32 },
     /// A newer epoch of this producer is known.
     #[error("producer {producer_id} has epoch {current}, the batch has {found}")]

@@ -9,15 +9,17 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 use tracing::error;
 
 use super::handle::Partition;
+use super::metrics::FlushMetrics;
 use crate::storage::segment::{FileHandle, SyncTicket};
 
 /// Above this many files in one round, one `syncfs` replaces the single `fdatasync`s.
-const FILES_SYNCED_SINGLY: usize = 2;
+pub(super) const FILES_SYNCED_SINGLY: usize = 2;
 
 /// The flusher's queue; partitions hold it to announce that they are dirty.
 pub struct Flusher {
@@ -25,6 +27,7 @@ pub struct Flusher {
     wake: Condvar,
     /// Any descriptor on the data file system, for `syncfs`.
     data_dir: File,
+    metrics: FlushMetrics,
 }
 
 #[derive(Default)]
@@ -44,14 +47,22 @@ impl Flusher {
     ///
     /// # Errors
     /// When the directory cannot be opened or no thread can be started.
-    pub fn start(data_dir: &Path) -> io::Result<FlusherThread> {
+    pub fn start(data_dir: &Path, metrics: FlushMetrics) -> io::Result<FlusherThread> {
         let flusher = Arc::new(Flusher {
             state: Mutex::new(State::default()),
             wake: Condvar::new(),
             data_dir: File::open(data_dir)?,
+            metrics,
         });
         let running = flusher.clone();
-        let thread = std::thread::Builder::new().name("flusher".into()).spawn(move || running.run())?;
+        let thread = std::thread::Builder::new().name("flusher".into()).spawn(move || {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| running.run()));
+            if outcome.is_err() {
+                // Nothing could be acknowledged any more, and nobody would notice. A new process recovers.
+                error!("the flusher panicked: the process ends");
+                std::process::abort();
+            }
+        })?;
         Ok(FlusherThread { flusher, thread: Some(thread) })
     }
 
@@ -82,6 +93,7 @@ impl Flusher {
     }
 
     fn flush(&self, round: &mut Vec<Arc<Partition>>) {
+        let (began, partitions) = (Instant::now(), round.len());
         let begun: Vec<(Arc<Partition>, Begun)> = round
             .drain(..)
             .map(|partition| {
@@ -90,25 +102,42 @@ impl Flusher {
             })
             .collect();
         let files: usize = begun.iter().map(|(_, begun)| begun.files.len()).sum();
-        let together = (files > FILES_SYNCED_SINGLY).then(|| rustix::fs::syncfs(&self.data_dir).map_err(io::Error::from));
+        let together = (files > FILES_SYNCED_SINGLY).then(|| sync_file_system(&self.data_dir));
         for (partition, begun) in begun {
-            let result = match &together {
-                Some(Ok(())) => Ok(()),
-                Some(Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
-                None => begun.files.iter().try_for_each(|(file, _)| file.sync().map_err(io::Error::other)),
-            };
-            for (file, ticket) in begun.files {
-                match &result {
-                    Ok(()) => file.sync_done(ticket),
-                    Err(_) => file.sync_failed(),
-                }
-            }
+            let result = sync(begun.files, together.as_ref());
             if let Err(error) = &result {
+                self.metrics.observe_failure();
                 error!(partition = %partition.id(), %error, "sync failed; its unacknowledged appends stay so");
             }
             partition.finish_flush(begun.end_offset, result);
         }
+        self.metrics.observe_round(partitions, began.elapsed());
     }
+}
+
+/// Syncs everything on the file system of `data_dir`.
+pub(super) fn sync_file_system(data_dir: &File) -> io::Result<()> {
+    rustix::fs::syncfs(data_dir).map_err(io::Error::from)
+}
+
+/// Syncs files one by one, or takes over the result of a sync of the whole file system that was begun after their
+/// tickets were drawn.
+pub(super) fn sync(
+    files: Vec<(Arc<FileHandle>, SyncTicket)>,
+    together: Option<&io::Result<()>>,
+) -> io::Result<()> {
+    let result = match together {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
+        None => files.iter().try_for_each(|(file, _)| file.sync().map_err(io::Error::other)),
+    };
+    for (file, ticket) in files {
+        match &result {
+            Ok(()) => file.sync_done(ticket),
+            Err(_) => file.sync_failed(),
+        }
+    }
+    result
 }
 
 impl FlusherThread {
@@ -141,6 +170,17 @@ impl Drop for FlusherThread {
     }
 }
 
+/// Notes what each file holds now: a sync that is begun later covers it.
+pub(super) fn with_tickets(files: Vec<Arc<FileHandle>>) -> Vec<(Arc<FileHandle>, SyncTicket)> {
+    files
+        .into_iter()
+        .map(|file| {
+            let ticket = file.sync_begin();
+            (file, ticket)
+        })
+        .collect()
+}
+
 /// A flush that was begun: what to sync, and what is durable afterwards.
 pub(super) struct Begun {
     pub(super) files: Vec<(Arc<FileHandle>, SyncTicket)>,
@@ -155,11 +195,7 @@ impl Partition {
         inner.unflushed_messages = 0;
         inner.dirty_since_ms = None;
         let dirty = inner.log.unflushed();
-        let files = dirty.into_iter().map(|file| {
-            let ticket = file.sync_begin();
-            (file, ticket)
-        });
-        Begun { files: files.collect(), end_offset: inner.log.end_offset() }
+        Begun { files: with_tickets(dirty), end_offset: inner.log.end_offset() }
     }
 
     /// Publishes what became durable, or takes the partition offline for writes: after a failed sync the kernel may

@@ -14,6 +14,7 @@ use super::flusher::Flusher;
 use super::producers::Producers;
 use crate::config::TopicConfig;
 use crate::storage::segment::Log;
+use crate::storage::segment::space::Disk;
 
 /// Which partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub struct Partition {
     pub(super) progress: watch::Sender<Progress>,
     pub(super) fetch_waiters: Mutex<Vec<Arc<Notify>>>,
     pub(super) flusher: Arc<Flusher>,
+    pub(super) disk: Arc<Disk>,
 }
 
 /// What the mutex guards.
@@ -64,6 +66,13 @@ pub(super) struct Inner {
     pub(super) queued: bool,
     /// When the oldest unflushed append was made, for `flush.ms`.
     pub(super) dirty_since_ms: Option<i64>,
+    /// Bytes appended since the last look of [`Partition::advance_recovery_point`].
+    pub(super) bytes_since_checkpoint: u64,
+    /// Everything below, indexes included, is durable: goes into the checkpoint file.
+    pub(super) recovery_point: i64,
+    /// Bytes appended since the last producer snapshot, and its offset.
+    pub(super) bytes_since_snapshot: u64,
+    pub(super) snapshot_offset: i64,
     /// Last append or read: idle partitions give their files back.
     pub(super) last_used_ms: i64,
     /// The first storage failure; after it nothing is acknowledged.
@@ -71,28 +80,39 @@ pub(super) struct Inner {
     pub(super) closed: bool,
 }
 
+/// What a partition is made of when its log has been opened.
+pub(super) struct Opened {
+    pub(super) id: PartitionId,
+    pub(super) dir: PathBuf,
+    pub(super) config: Arc<TopicConfig>,
+    pub(super) log: Log,
+    pub(super) producers: Producers,
+    /// Offset of the newest producer snapshot.
+    pub(super) snapshot_offset: i64,
+    pub(super) leader_epoch: i32,
+    pub(super) flusher: Arc<Flusher>,
+    pub(super) disk: Arc<Disk>,
+}
+
 impl Partition {
-    pub(super) fn new(
-        id: PartitionId,
-        dir: PathBuf,
-        config: Arc<TopicConfig>,
-        log: Log,
-        producers: Producers,
-        leader_epoch: i32,
-        flusher: Arc<Flusher>,
-    ) -> Arc<Partition> {
-        let end = log.end_offset();
+    pub(super) fn new(opened: Opened) -> Arc<Partition> {
+        let end = opened.log.end_offset();
+        let recovery_point = opened.log.flushed_offset();
         Arc::new(Partition {
-            id,
-            dir,
-            config: ArcSwap::from(config),
+            id: opened.id,
+            dir: opened.dir,
+            config: ArcSwap::from(opened.config),
             inner: Mutex::new(Inner {
-                log,
-                producers,
-                leader_epoch,
+                log: opened.log,
+                producers: opened.producers,
+                leader_epoch: opened.leader_epoch,
                 unflushed_messages: 0,
                 queued: false,
                 dirty_since_ms: None,
+                bytes_since_checkpoint: 0,
+                recovery_point,
+                bytes_since_snapshot: 0,
+                snapshot_offset: opened.snapshot_offset,
                 last_used_ms: 0,
                 failed: None,
                 closed: false,
@@ -100,7 +120,8 @@ impl Partition {
             high_watermark: AtomicI64::new(end),
             progress: watch::Sender::new(Progress { high_watermark: end, ended: false }),
             fetch_waiters: Mutex::new(Vec::new()),
-            flusher,
+            flusher: opened.flusher,
+            disk: opened.disk,
         })
     }
 

@@ -1,84 +1,93 @@
 //! What is done with partitions from time to time, and at close.
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use super::checkpoints::Checkpointed;
 use super::error::OffsetError;
-use super::handle::{Inner, Partition};
-use super::producer_snapshot;
-use super::registry::{Checkpointed, snapshot_path};
-use crate::storage::segment::retain;
+use super::flusher::with_tickets;
+use super::handle::Partition;
+use crate::storage::segment::{FileHandle, StorageErrorKind, SyncTicket, retain};
 
-/// Snapshots kept beside the segments, the newest ones: one to use and one in case it is damaged.
-const SNAPSHOTS_KEPT: usize = 2;
+/// Bytes appended to a partition between two producer snapshots: bounds what is replayed at the next open.
+const SNAPSHOT_EVERY_BYTES: u64 = 32 << 20;
 
 impl Partition {
-    /// Writes the producers' state as of `offset`. A failure costs replay time at the next open, no data.
-    pub(super) fn write_producer_snapshot(&self, inner: &Inner, offset: i64) {
-        if inner.producers.is_empty() {
-            return;
-        }
-        let path = snapshot_path(&self.dir, offset);
-        let temporary = path.with_extension("snapshot.tmp");
-        let bytes = producer_snapshot::encode(&inner.producers);
-        let written = File::create(&temporary)
-            .and_then(|mut file| file.write_all(&bytes))
-            .and_then(|()| fs::rename(&temporary, &path));
-        if let Err(error) = written {
-            warn!(partition = %self.id, %error, "cannot write a producer snapshot");
-            return;
-        }
-        self.remove_old_snapshots();
+    /// Bytes appended since [`Partition::advance_recovery_point`] last looked.
+    pub fn bytes_since_checkpoint(&self) -> u64 {
+        self.inner.lock().bytes_since_checkpoint
     }
 
-    fn remove_old_snapshots(&self) {
-        let mut offsets: Vec<i64> = fs::read_dir(&self.dir)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".snapshot")?.parse().ok())
-            .collect();
-        offsets.sort_unstable();
-        let surplus = offsets.len().saturating_sub(SNAPSHOTS_KEPT);
-        for offset in &offsets[..surplus] {
-            if let Err(error) = fs::remove_file(snapshot_path(&self.dir, *offset)) {
-                warn!(partition = %self.id, %error, "cannot remove an old producer snapshot");
+    /// Moves the recovery point up to what is durable, after syncing the indexes below it. What is above is what the next
+    /// start verifies should this run not end in order.
+    pub fn advance_recovery_point(&self) {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        inner.bytes_since_checkpoint = 0;
+        let upto = inner.log.flushed_offset();
+        if inner.closed || inner.failed.is_some() || upto == inner.recovery_point {
+            return;
+        }
+        if inner.bytes_since_snapshot >= SNAPSHOT_EVERY_BYTES {
+            let end = inner.log.end_offset();
+            self.write_producer_snapshot(inner, end);
+        }
+        let indexes = match inner.log.unflushed_indexes() {
+            Ok(indexes) => indexes,
+            Err(error) => {
+                warn!(partition = %self.id, %error, "index entries stay in memory; the recovery point stays where it is");
+                return;
+            }
+        };
+        // A sync takes milliseconds: appends go on meanwhile.
+        drop(guard);
+        let synced = indexes.iter().try_for_each(|file| file.sync());
+        let mut inner = self.inner.lock();
+        match synced {
+            Ok(()) => inner.recovery_point = inner.recovery_point.max(upto),
+            Err(error) => self.fail(&mut inner, format!("sync failed: {error}")),
+        }
+    }
+
+    /// Begins an orderly close: nothing is appended any more. Returns the files to sync, or `None` when the log cannot be
+    /// closed in order.
+    pub(super) fn begin_close(&self) -> Option<Vec<(Arc<FileHandle>, SyncTicket)>> {
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        if inner.failed.is_some() {
+            return None;
+        }
+        match inner.log.begin_close() {
+            Ok(dirty) => Some(with_tickets(dirty)),
+            Err(error) => {
+                warn!(partition = %self.id, %error, "cannot close the log in order");
+                None
             }
         }
     }
 
-    /// Flushes and closes the log at an orderly stop. Returns whether the log needs no verification at the next open.
-    pub(super) fn close(&self) -> bool {
-        let mut inner = self.inner.lock();
-        inner.closed = true;
-        let end = inner.log.end_offset();
-        let orderly = inner.failed.is_none()
-            && match inner.log.close() {
-                Ok(()) => true,
-                Err(error) => {
-                    warn!(partition = %self.id, %error, "cannot close the log in order");
-                    false
-                }
-            };
-        if orderly {
-            self.write_producer_snapshot(&inner, end);
-        }
-        drop(inner);
-        if orderly {
+    /// Ends an orderly close after the sync. Returns whether the log needs no verification at the next open.
+    pub(super) fn finish_close(&self, synced: bool) -> bool {
+        if synced {
+            let mut guard = self.inner.lock();
+            let inner = &mut *guard;
+            let end = inner.log.end_offset();
+            inner.log.finish_close();
+            inner.recovery_point = inner.log.flushed_offset();
+            self.write_producer_snapshot(inner, end);
+            drop(guard);
             self.advance_high_watermark(end);
         }
         self.end_waiting();
-        orderly
+        synced
     }
 
     /// What the checkpoint files are to hold.
     pub fn checkpointed(&self) -> Checkpointed {
         let inner = self.inner.lock();
-        Checkpointed { recovery_point: inner.log.flushed_offset(), log_start_offset: inner.log.start_offset() }
+        Checkpointed { recovery_point: inner.recovery_point, log_start_offset: inner.log.start_offset() }
     }
 
     /// Raises the log start to `offset`, or to the high watermark for -1 (DeleteRecords, KIP-107). Returns the new log
@@ -116,12 +125,23 @@ impl Partition {
         let log = &mut inner.log;
         let removed = log.segments().and_then(|segments| {
             let high_watermark = self.high_watermark();
-            let count = retain::choose(&segments, now_ms, retention_ms, retention_bytes, log.start_offset(), high_watermark);
+            let count = retain::choose(
+                &segments,
+                now_ms,
+                retention_ms,
+                retention_bytes,
+                log.start_offset(),
+                high_watermark,
+            );
             match count.checked_sub(1) {
-                // The active segment goes only after it was rolled, so that there is always one to append to.
+                // The active segment goes only after it was rolled, so that there is always one to append to. Where there is
+                // no room for another, the rest goes first and this one the next time.
                 Some(last) if count == segments.len() => {
-                    log.roll(now_ms)?;
-                    log.delete_segments_below(segments[last].next_offset)
+                    let upto = match log.roll(now_ms) {
+                        Err(error) if error.kind() == StorageErrorKind::Full => segments[last].base_offset,
+                        rolled => rolled.map(|()| segments[last].next_offset)?,
+                    };
+                    log.delete_segments_below(upto)
                 }
                 Some(last) => log.delete_segments_below(segments[last].next_offset),
                 None => Ok(Vec::new()),
@@ -141,11 +161,15 @@ impl Partition {
         }
     }
 
-    /// Flushes by time, forgets idle producers, gives back idle files.
-    pub fn tick(self: &Arc<Self>, now_ms: i64, producer_expiration_ms: i64, idle_ms: i64) {
+    /// Forgets producers not heard of for `expiration_ms` (`producer.id.expiration.ms`).
+    pub fn expire_producers(&self, now_ms: i64, expiration_ms: i64) {
+        self.inner.lock().producers.expire(now_ms, expiration_ms);
+    }
+
+    /// Flushes by time, gives back idle files.
+    pub fn tick(self: &Arc<Self>, now_ms: i64, idle_ms: i64) {
         let config = self.config();
         let mut inner = self.inner.lock();
-        inner.producers.expire(now_ms, producer_expiration_ms);
         let due = inner.dirty_since_ms.is_some_and(|since| now_ms - since >= config.flush_ms);
         let enqueue = due && !std::mem::replace(&mut inner.queued, true);
         if inner.dirty_since_ms.is_none() && now_ms.saturating_sub(inner.last_used_ms) >= idle_ms {

@@ -14,14 +14,17 @@
 
 pub mod ack;
 pub mod append;
+pub mod checkpoints;
 pub mod error;
 pub mod flusher;
 pub mod handle;
 pub mod maintenance;
-pub mod producers;
+pub mod metrics;
 pub mod producer_snapshot;
+pub mod producers;
 pub mod read;
 pub mod registry;
+mod snapshots;
 
 pub use error::{AppendError, OffsetError, ReadError};
 pub use handle::{Partition, PartitionId};

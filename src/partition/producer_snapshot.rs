@@ -92,8 +92,12 @@ mod tests {
     fn sample(ids: &[(i64, i16, i32)]) -> Producers {
         let mut producers = Producers::default();
         for (index, (id, epoch, sequence)) in ids.iter().enumerate() {
-            let batch =
-                BatchMeta { last_sequence: *sequence, last_offset: index as i64 + 7, offset_delta: 2, timestamp: 55 };
+            let batch = BatchMeta {
+                last_sequence: *sequence,
+                last_offset: index as i64 + 7,
+                offset_delta: 2,
+                timestamp: 55,
+            };
             let entry = ProducerEntry { epoch: *epoch, batches: VecDeque::from([batch]), last_seen_ms: 123 };
             producers.restore(*id, entry);
         }

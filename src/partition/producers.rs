@@ -103,7 +103,11 @@ impl Producers {
             None => Ok(Verdict::Append),
             Some(last) => {
                 let expected = increment_sequence(last.last_sequence, 1);
-                if header.base_sequence == expected { Ok(Verdict::Append) } else { Err(out_of_order(expected)) }
+                if header.base_sequence == expected {
+                    Ok(Verdict::Append)
+                } else {
+                    Err(out_of_order(expected))
+                }
             }
         }
     }
@@ -235,7 +239,10 @@ mod tests {
     fn a_new_epoch_starts_at_zero_and_an_old_one_is_fenced() {
         let mut producers = Producers::default();
         producers.record(&batch(4, 0, 5, 0), 0);
-        assert!(matches!(producers.check(&batch(5, 3, 1, -1)), Err(AppendError::OutOfOrderSequence { expected: 0, .. })));
+        assert!(matches!(
+            producers.check(&batch(5, 3, 1, -1)),
+            Err(AppendError::OutOfOrderSequence { expected: 0, .. })
+        ));
         assert_eq!(producers.check(&batch(5, 0, 1, -1)).unwrap(), Verdict::Append);
         producers.record(&batch(5, 0, 1, 5), 0);
         assert!(matches!(

@@ -2,7 +2,7 @@
 
 use super::error::{OffsetError, ReadError};
 use super::handle::{Inner, Partition};
-use crate::record::{BatchHeader, Compression, Records, decompress, HEADER_LEN};
+use crate::record::{BatchHeader, Compression, HEADER_LEN, Records, decompress};
 use crate::storage::segment::{LogSlice, ReadError as LogReadError};
 
 /// A read of one partition.
@@ -61,7 +61,12 @@ impl Partition {
         if request.last_fetched_epoch >= 0
             && let Some(diverging) = diverging(&inner, request.last_fetched_epoch, request.offset)
         {
-            return Ok(ReadOutcome { slice: None, high_watermark, log_start_offset: start, diverging: Some(diverging) });
+            return Ok(ReadOutcome {
+                slice: None,
+                high_watermark,
+                log_start_offset: start,
+                diverging: Some(diverging),
+            });
         }
         if request.offset < start || end < request.offset {
             return Err(ReadError::OutOfRange { offset: request.offset, start, end });
@@ -69,9 +74,12 @@ impl Partition {
         let slice = if request.offset >= high_watermark {
             None
         } else {
-            let found = inner.log.read(request.offset, request.max_bytes, high_watermark, request.min_one_batch);
+            let found =
+                inner.log.read(request.offset, request.max_bytes, high_watermark, request.min_one_batch);
             Some(found.map_err(|error| match error {
-                LogReadError::OutOfRange { .. } => ReadError::OutOfRange { offset: request.offset, start, end },
+                LogReadError::OutOfRange { .. } => {
+                    ReadError::OutOfRange { offset: request.offset, start, end }
+                }
                 error => ReadError::Storage(error.to_string()),
             })?)
         };
@@ -114,7 +122,12 @@ impl Partition {
         let high_watermark = self.high_watermark();
         let mut from = self.log_start_offset();
         loop {
-            let batch = self.inner.lock().log.offset_for_timestamp(timestamp, from, high_watermark).map_err(storage)?;
+            let batch = self
+                .inner
+                .lock()
+                .log
+                .offset_for_timestamp(timestamp, from, high_watermark)
+                .map_err(storage)?;
             let Some(batch) = batch else { return Ok(None) };
             // The log start may lie inside the batch: its earlier records are gone for readers.
             let found = first_record(&batch.slice, |_, offset, at| at >= timestamp && offset >= from)?;
@@ -169,10 +182,13 @@ fn first_record(
     let bytes = slice.read().map_err(storage)?;
     let header = BatchHeader::parse(&bytes).map_err(storage)?;
     let batch = bytes.get(..header.size_in_bytes()).ok_or_else(|| storage("a batch is cut short"))?;
-    let at = |offset, timestamp| TimedOffset { offset, timestamp, leader_epoch: header.partition_leader_epoch };
+    let at =
+        |offset, timestamp| TimedOffset { offset, timestamp, leader_epoch: header.partition_leader_epoch };
     if header.is_log_append_time() {
         let timestamp = header.max_timestamp;
-        return Ok(wanted(&header, header.last_offset(), timestamp).then(|| at(header.base_offset, timestamp)));
+        return Ok(
+            wanted(&header, header.last_offset(), timestamp).then(|| at(header.base_offset, timestamp))
+        );
     }
     let codec = header.compression().map_err(storage)?;
     let unpacked;

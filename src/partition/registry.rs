@@ -1,39 +1,23 @@
 //! Topic-partition → handle. Partitions open on first use; concurrent openers share one opening.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
-use tracing::{info, warn};
+use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use super::flusher::Flusher;
-use super::handle::{Partition, PartitionId};
-use super::producer_snapshot;
-use super::producers::Producers;
+use super::checkpoints::Checkpointed;
+use super::flusher::{FILES_SYNCED_SINGLY, Flusher, sync, sync_file_system};
+use super::handle::{Opened, Partition, PartitionId};
+use super::snapshots;
 use crate::config::TopicConfig;
+use crate::record::BatchHeader;
+use crate::storage::segment::space::Disk;
 use crate::storage::segment::{FileCache, Log, LogConfig, OpenOptions, StorageError};
-
-/// Offsets a checkpoint file holds for one partition.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Checkpointed {
-    /// Everything below was synced before the last stop.
-    pub recovery_point: i64,
-    /// First offset that exists (DeleteRecords, retention).
-    pub log_start_offset: i64,
-}
-
-/// Room of a file system.
-#[derive(Debug, Clone, Copy)]
-pub struct Space {
-    /// Size, bytes.
-    pub total_bytes: i64,
-    /// Free for us, bytes.
-    pub usable_bytes: i64,
-}
 
 /// Why a partition cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -41,22 +25,50 @@ pub enum OpenError {
     /// Its files are damaged or unreadable.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// Opening it failed a moment ago.
+    #[error("the partition is offline: {0}")]
+    Offline(Arc<str>),
     /// The broker is stopping.
     #[error("the broker is stopping")]
     Closed,
 }
 
-type Slot = Arc<Mutex<Option<Arc<Partition>>>>;
+/// After a failed opening the files are not looked at again for so long: recovery of a damaged log may be long, and every
+/// request would begin it anew.
+const REOPEN_AFTER_MS: i64 = 10_000;
+/// New partitions up to this number are synced one by one, more by one `syncfs`.
+const CREATED_SYNCED_SINGLY: usize = 4;
+
+/// Where a partition is, or will be. Looking never waits for an opening under way.
+#[derive(Default)]
+struct Slot {
+    partition: OnceLock<Arc<Partition>>,
+    opening: Mutex<Opening>,
+}
+
+/// What openers of one partition share.
+#[derive(Default)]
+struct Opening {
+    /// The topic is gone: whoever waited must not open what may be another topic's files by now.
+    discarded: bool,
+    failed: Option<(i64, Arc<str>)>,
+}
 
 /// All partitions of this broker.
 pub struct Registry {
     data_dir: PathBuf,
-    slots: DashMap<(Uuid, i32), Slot>,
+    slots: DashMap<(Uuid, i32), Arc<Slot>>,
     files: Arc<FileCache>,
     flusher: Arc<Flusher>,
+    disk: Arc<Disk>,
     /// Whether the last stop was orderly: then tails need no verification.
     clean: bool,
+    /// What the checkpoint files held at start, for logs that have not been opened since.
     checkpoints: DashMap<(String, i32), Checkpointed>,
+    /// Topics that got partitions in this run, and the first of these: they have seen no unclean stop.
+    created: DashMap<Uuid, i32>,
+    /// Directories that nothing refers to any more.
+    trash: Mutex<Vec<PathBuf>>,
     closed: AtomicBool,
 }
 
@@ -75,6 +87,7 @@ impl Registry {
         data_dir: &Path,
         files: Arc<FileCache>,
         flusher: Arc<Flusher>,
+        disk: Arc<Disk>,
         clean: bool,
         checkpoints: impl IntoIterator<Item = ((String, i32), Checkpointed)>,
     ) -> Registry {
@@ -83,8 +96,11 @@ impl Registry {
             slots: DashMap::new(),
             files,
             flusher,
+            disk,
             clean,
             checkpoints: checkpoints.into_iter().collect(),
+            created: DashMap::new(),
+            trash: Mutex::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -94,14 +110,9 @@ impl Registry {
         &self.data_dir
     }
 
-    /// Size and free room of the data directory's file system, bytes.
-    ///
-    /// # Errors
-    /// When the system does not tell.
-    pub fn space(&self) -> std::io::Result<Space> {
-        let stat = rustix::fs::statvfs(&self.data_dir)?;
-        let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(stat.f_frsize)).unwrap_or(i64::MAX);
-        Ok(Space { total_bytes: bytes(stat.f_blocks), usable_bytes: bytes(stat.f_bavail) })
+    /// The disk under the data directory.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// Directory of a partition's log: Kafka's own name for it.
@@ -113,16 +124,38 @@ impl Registry {
     ///
     /// # Errors
     /// [`StorageError`]; what was made before the error is left for [`Registry::discard`].
-    pub fn create(&self, topic: &str, topic_id: Uuid, range: std::ops::Range<i32>, config: &TopicConfig, now_ms: i64) -> Result<(), StorageError> {
+    pub fn create(
+        &self,
+        topic: &str,
+        topic_id: Uuid,
+        range: std::ops::Range<i32>,
+        config: &TopicConfig,
+        now_ms: i64,
+    ) -> Result<(), StorageError> {
+        let together = range.len() > CREATED_SYNCED_SINGLY;
+        let first = range.start;
+        self.created.entry(topic_id).and_modify(|known| *known = first.min(*known)).or_insert(first);
         for index in range {
+            // An earlier topic of this name is no concern of the new log's.
+            self.checkpoints.remove(&(topic.to_owned(), index));
             let dir = self.partition_dir(topic, index);
             if dir.exists() {
                 // Left by a creation that was never committed, or by a topic whose deletion did not finish.
                 self.set_aside(&dir)?;
             }
-            Log::create(&dir, *topic_id.as_bytes(), log_config(config), self.files.clone(), now_ms)?;
+            let log =
+                Log::create(&dir, *topic_id.as_bytes(), log_config(config), self.files.clone(), now_ms)?;
+            if !together {
+                log.sync_created()?;
+            }
         }
-        Ok(())
+        let at = |source| StorageError::Io { action: "sync", path: self.data_dir.clone(), source };
+        let data_dir = File::open(&self.data_dir).map_err(at)?;
+        if together {
+            rustix::fs::syncfs(&data_dir).map_err(|error| at(error.into()))
+        } else {
+            data_dir.sync_all().map_err(at)
+        }
     }
 
     /// The partition, opened if it is not.
@@ -131,79 +164,106 @@ impl Registry {
     /// [`OpenError`].
     pub fn get(&self, wanted: &Wanted, now_ms: i64) -> Result<Arc<Partition>, OpenError> {
         let key = (wanted.id.topic_id, wanted.id.index);
-        if let Some(slot) = self.slots.get(&key)
-            && let Some(slot) = slot.try_lock()
-            && let Some(partition) = slot.as_ref()
-        {
-            return Ok(partition.clone());
-        }
         // Clone the slot out: a shard of the map is never held while a log is opened.
         let slot = self.slots.entry(key).or_default().clone();
-        let mut slot = slot.lock();
-        if let Some(partition) = slot.as_ref() {
+        if let Some(partition) = slot.partition.get() {
             return Ok(partition.clone());
         }
-        if self.closed.load(Ordering::Acquire) {
+        let mut opening = slot.opening.lock();
+        if let Some(partition) = slot.partition.get() {
+            return Ok(partition.clone());
+        }
+        if opening.discarded || self.closed.load(Ordering::Acquire) {
             return Err(OpenError::Closed);
         }
-        let partition = self.open(wanted, now_ms)?;
-        *slot = Some(partition.clone());
-        Ok(partition)
+        if let Some((failed_ms, reason)) = &opening.failed
+            && (*failed_ms..failed_ms.saturating_add(REOPEN_AFTER_MS)).contains(&now_ms)
+        {
+            return Err(OpenError::Offline(reason.clone()));
+        }
+        match self.open(wanted, now_ms) {
+            Ok(partition) => Ok(slot.partition.get_or_init(|| partition).clone()),
+            // The caller's image was older than the deletion of the topic.
+            Err(_) if !self.partition_dir(&wanted.id.topic, wanted.id.index).exists() => {
+                opening.discarded = true;
+                drop(opening);
+                self.slots.remove(&key);
+                Err(OpenError::Closed)
+            }
+            Err(error) => {
+                error!(partition = %wanted.id, %error, "a log cannot be opened; its partition is offline");
+                opening.failed = Some((now_ms, error.to_string().into()));
+                Err(error)
+            }
+        }
     }
 
-    /// The partition if it is open.
+    /// The partition if it is open. Never waits.
     pub fn opened(&self, topic_id: Uuid, index: i32) -> Option<Arc<Partition>> {
-        let slot = self.slots.get(&(topic_id, index))?.clone();
-        let partition = slot.lock().clone();
-        partition
+        self.slots.get(&(topic_id, index))?.partition.get().cloned()
     }
 
     /// All open partitions.
     pub fn all_open(&self) -> Vec<Arc<Partition>> {
-        let slots: Vec<Slot> = self.slots.iter().map(|slot| slot.value().clone()).collect();
-        slots.iter().filter_map(|slot| slot.lock().clone()).collect()
+        self.slots.iter().filter_map(|slot| slot.partition.get().cloned()).collect()
     }
 
     fn open(&self, wanted: &Wanted, now_ms: i64) -> Result<Arc<Partition>, OpenError> {
         let id = &wanted.id;
         let dir = self.partition_dir(&id.topic, id.index);
-        let checkpoint = self
-            .checkpoints
-            .get(&(id.topic.to_string(), id.index))
-            .map(|entry| *entry.value())
-            .unwrap_or_default();
-        let (mut producers, replay_from) = newest_snapshot(&dir, now_ms);
-        let mut replay = |header: &crate::record::BatchHeader| producers.record(header, now_ms);
-        let (mut log, recovery) = Log::open(
-            &dir,
-            OpenOptions {
+        let checkpoint = self.checkpoint_at_start(&id.topic, id.index);
+        let open = |clean: bool, snapshots_end: i64| {
+            let (mut producers, replay_from) = snapshots::choose(&dir, snapshots_end, now_ms);
+            let mut replay = |header: &BatchHeader| producers.record(header, now_ms);
+            let options = OpenOptions {
                 config: log_config(&wanted.config),
                 files: self.files.clone(),
-                clean: self.clean,
+                clean,
                 recovery_point: checkpoint.recovery_point,
                 log_start_offset: checkpoint.log_start_offset,
                 now_ms,
                 replay_from,
                 on_batch: &mut replay,
-            },
-        )?;
+            };
+            let (log, recovery) = Log::open(&dir, options)?;
+            Ok::<_, StorageError>((log, recovery, producers, replay_from))
+        };
+        let clean = self.clean || self.created.get(&id.topic_id).is_some_and(|first| *first <= id.index);
+        let (mut log, recovery, mut producers, replayed_from) = open(clean, i64::MAX)?;
+        if log.topic_id().is_some_and(|found| found != *id.topic_id.as_bytes()) {
+            let reason = "the directory belongs to another topic of this name";
+            return Err(StorageError::Corrupt { path: dir, position: 0, reason: reason.to_owned() }.into());
+        }
+        let end = log.end_offset();
+        if replayed_from > end {
+            // The snapshot tells of batches that are gone: as it is, their retries would be taken for repeats.
+            drop(log);
+            (log, _, producers, _) = open(true, end)?;
+        }
+        let snapshot_offset = snapshots::remove_above(&dir, end);
         let mut leader_epoch = log.latest_epoch().unwrap_or(0);
-        if !self.clean {
+        if !clean {
             // Readers may have seen offsets that a torn tail took back: a new epoch lets their clients notice.
             leader_epoch += 1;
-            log.assign_epoch(leader_epoch, log.end_offset())?;
-            info!(partition = %id, end_offset = log.end_offset(), truncated_bytes = recovery.truncated_bytes,
-                batches = recovery.batches_scanned, leader_epoch, "log recovered after an unclean stop");
+            log.assign_epoch(leader_epoch, end)?;
+            let (truncated_bytes, batches) = (recovery.truncated_bytes, recovery.batches_scanned);
+            debug!(partition = %id, end_offset = end, batches, leader_epoch, "log verified after an unclean stop");
+            if truncated_bytes > 0 {
+                // Never acknowledged: a write that the stop cut short.
+                info!(partition = %id, end_offset = end, truncated_bytes, "an incomplete batch was cut off");
+            }
         }
-        Ok(Partition::new(
-            id.clone(),
+        Ok(Partition::new(Opened {
+            id: id.clone(),
             dir,
-            wanted.config.clone(),
+            config: wanted.config.clone(),
             log,
             producers,
+            snapshot_offset,
             leader_epoch,
-            self.flusher.clone(),
-        ))
+            flusher: self.flusher.clone(),
+            disk: self.disk.clone(),
+        }))
     }
 
     /// Applies new settings to a topic's open partitions.
@@ -216,40 +276,59 @@ impl Registry {
         }
     }
 
-    /// Closes the partitions of a deleted topic and renames their directories to Kafka's `…-delete`; returns the
-    /// directories to remove later.
-    pub fn discard(&self, topic: &str, topic_id: Uuid, range: std::ops::Range<i32>) -> Vec<PathBuf> {
-        let mut aside = Vec::new();
+    /// Closes the partitions of a deleted topic and renames their directories to Kafka's `…-delete`: their names are free.
+    /// The files go with [`Registry::empty_trash`].
+    pub fn discard(&self, topic: &str, topic_id: Uuid, range: std::ops::Range<i32>) {
+        if range.start == 0 {
+            self.created.remove(&topic_id);
+        }
         for index in range {
-            if let Some((_, slot)) = self.slots.remove(&(topic_id, index))
-                && let Some(partition) = slot.lock().take()
-            {
-                partition.inner.lock().closed = true;
-                partition.end_waiting();
+            self.checkpoints.remove(&(topic.to_owned(), index));
+            if let Some((_, slot)) = self.slots.remove(&(topic_id, index)) {
+                slot.opening.lock().discarded = true;
+                if let Some(partition) = slot.partition.get() {
+                    partition.inner.lock().closed = true;
+                    partition.end_waiting();
+                }
             }
             let dir = self.partition_dir(topic, index);
-            match self.set_aside(&dir) {
-                Ok(Some(renamed)) => aside.push(renamed),
-                Ok(None) => {}
-                Err(error) => warn!(dir = %dir.display(), %error, "a deleted partition's directory stays"),
+            if let Err(error) = self.set_aside(&dir) {
+                warn!(dir = %dir.display(), %error, "a deleted partition's directory stays");
             }
         }
-        aside
     }
 
-    fn set_aside(&self, dir: &Path) -> Result<Option<PathBuf>, StorageError> {
-        let Some(name) = dir.file_name().and_then(|name| name.to_str()) else { return Ok(None) };
+    /// Removes the directories of deleted partitions. Readers hold open descriptors: a fetch under way finishes
+    /// nonetheless. What cannot be removed is tried again at the next start.
+    pub fn empty_trash(&self) {
+        let trash = std::mem::take(&mut *self.trash.lock());
+        for dir in trash {
+            if let Err(error) = fs::remove_dir_all(&dir) {
+                warn!(dir = %dir.display(), %error, "cannot remove a deleted directory now");
+            }
+        }
+    }
+
+    fn set_aside(&self, dir: &Path) -> Result<(), StorageError> {
+        let Some(name) = dir.file_name().and_then(|name| name.to_str()) else {
+            return Ok(());
+        };
         if !dir.exists() {
-            return Ok(None);
+            return Ok(());
         }
         // File names end at 255 bytes: the unique part must survive, the topic's name need not.
         let kept: String = name.chars().take(200).collect();
         let renamed = self.data_dir.join(format!("{kept}.{}-delete", Uuid::new_v4().simple()));
-        fs::rename(dir, &renamed).map_err(|source| StorageError::Io { action: "rename", path: dir.to_path_buf(), source })?;
-        Ok(Some(renamed))
+        fs::rename(dir, &renamed).map_err(|source| StorageError::Io {
+            action: "rename",
+            path: dir.to_path_buf(),
+            source,
+        })?;
+        self.trash.lock().push(renamed);
+        Ok(())
     }
 
-    /// Removes what earlier deletions and uncommitted creations left behind. Called at start, before anything opens.
+    /// Finds what earlier deletions and uncommitted creations left behind. Called at start, before anything opens.
     ///
     /// # Errors
     /// When the data directory cannot be listed.
@@ -262,7 +341,7 @@ impl Registry {
                 continue;
             }
             if name.ends_with("-delete") {
-                remove_dir(&entry.path());
+                self.trash.lock().push(entry.path());
             } else if is_partition_dir(name) && !is_known(name) {
                 // As Kafka: a log without a topic is set aside, never removed: an operator may want it.
                 let stray = self.data_dir.join(format!("{name}.{}-stray", Uuid::new_v4().simple()));
@@ -273,20 +352,25 @@ impl Registry {
         Ok(())
     }
 
-    /// Closes every open partition: flushes, writes producer snapshots, trims indexes. Returns what the checkpoint
-    /// files are to hold, and whether all went well.
-    pub fn close(&self) -> (Vec<(PartitionId, Checkpointed)>, bool) {
+    /// Closes every open partition: completes indexes, syncs, writes producer snapshots. Returns whether all went well.
+    pub fn close(&self) -> bool {
         self.closed.store(true, Ordering::Release);
+        let closing: Vec<_> = self.all_open().into_iter().map(|open| (open.begin_close(), open)).collect();
+        let files: usize = closing.iter().filter_map(|(files, _)| Some(files.as_ref()?.len())).sum();
+        let together = (files > FILES_SYNCED_SINGLY)
+            .then(|| File::open(&self.data_dir).and_then(|data_dir| sync_file_system(&data_dir)));
         let mut orderly = true;
-        for partition in self.all_open() {
-            orderly &= partition.close();
+        for (files, partition) in closing {
+            let synced = files.is_some_and(|files| match sync(files, together.as_ref()) {
+                Ok(()) => true,
+                Err(error) => {
+                    warn!(partition = %partition.id(), %error, "cannot close the log in order");
+                    false
+                }
+            });
+            orderly &= partition.finish_close(synced);
         }
-        (self.checkpointed(), orderly)
-    }
-
-    /// Recovery point and log start of every open partition.
-    pub fn checkpointed(&self) -> Vec<(PartitionId, Checkpointed)> {
-        self.all_open().iter().map(|partition| (partition.id.clone(), partition.checkpointed())).collect()
+        orderly
     }
 
     /// Whether the last stop was orderly.
@@ -310,38 +394,6 @@ pub(super) fn log_config(config: &TopicConfig) -> LogConfig {
     }
 }
 
-/// Removes a directory that nothing refers to; what cannot be removed is tried again at the next start.
-pub fn remove_dir(dir: &Path) {
-    if let Err(error) = fs::remove_dir_all(dir) {
-        warn!(dir = %dir.display(), %error, "cannot remove a deleted directory now");
-    }
-}
-
 fn is_partition_dir(name: &str) -> bool {
     name.rsplit_once('-').is_some_and(|(topic, index)| !topic.is_empty() && index.parse::<i32>().is_ok())
-}
-
-/// The newest usable snapshot of a partition, and the offset from which the log is replayed on top of it.
-fn newest_snapshot(dir: &Path, now_ms: i64) -> (Producers, i64) {
-    let mut offsets: Vec<i64> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".snapshot")?.parse().ok())
-        .collect();
-    offsets.sort_unstable();
-    for offset in offsets.into_iter().rev() {
-        let path = snapshot_path(dir, offset);
-        let read = fs::read(&path).map_err(|error| error.to_string());
-        match read.and_then(|bytes| producer_snapshot::decode(&bytes, now_ms).map_err(|error| error.to_string())) {
-            Ok(producers) => return (producers, offset),
-            Err(error) => warn!(path = %path.display(), error, "producer snapshot is unusable; an older one or the log is used"),
-        }
-    }
-    (Producers::default(), 0)
-}
-
-/// Kafka's name of the producer snapshot at `offset`.
-pub(super) fn snapshot_path(dir: &Path, offset: i64) -> PathBuf {
-    dir.join(format!("{offset:020}.snapshot"))
 }

@@ -55,7 +55,12 @@ pub const API_VERSIONS: i16 = 18;
 
 /// The entry of an API key, or `None` when this broker does not serve it.
 pub fn find(key: i16) -> Option<&'static Entry> {
-    SERVED.binary_search_by_key(&key, |entry| entry.key).ok().map(|index| &SERVED[index])
+    position(key).map(|index| &SERVED[index])
+}
+
+/// Where an API key stands in [`SERVED`].
+pub fn position(key: i16) -> Option<usize> {
+    SERVED.binary_search_by_key(&key, |entry| entry.key).ok()
 }
 
 #[cfg(test)]

@@ -18,7 +18,11 @@ impl EncodeError {
 ///
 /// # Errors
 /// [`EncodeError`] when a field of `response` cannot be expressed in `version`.
-pub fn frame<R: Encodable + HeaderVersion>(correlation_id: i32, version: i16, response: &R) -> Result<Bytes, EncodeError> {
+pub fn frame<R: Encodable + HeaderVersion>(
+    correlation_id: i32,
+    version: i16,
+    response: &R,
+) -> Result<Bytes, EncodeError> {
     let header_len = header_len(R::header_version(version));
     let body_len = response.compute_size(version).map_err(EncodeError::new)?;
     let mut buffer = BytesMut::with_capacity(4 + header_len + body_len);

@@ -40,7 +40,12 @@ pub struct TopicPart {
 ///
 /// # Errors
 /// [`EncodeError`] when a field cannot be expressed in `version` or the frame passes 2 GiB.
-pub fn frame(correlation_id: i32, version: i16, head: &FetchResponse, topics: &[TopicPart]) -> Result<Vec<Chunk>, EncodeError> {
+pub fn frame(
+    correlation_id: i32,
+    version: i16,
+    head: &FetchResponse,
+    topics: &[TopicPart],
+) -> Result<Vec<Chunk>, EncodeError> {
     let flexible = version >= FLEXIBLE_FROM;
     let mut out = Splicer::default();
     out.buffer.put_i32(0);
@@ -67,7 +72,11 @@ pub fn frame(correlation_id: i32, version: i16, head: &FetchResponse, topics: &[
     out.finish()
 }
 
-fn put_topic_name(buffer: &mut BytesMut, version: i16, topic: &FetchableTopicResponse) -> Result<(), EncodeError> {
+fn put_topic_name(
+    buffer: &mut BytesMut,
+    version: i16,
+    topic: &FetchableTopicResponse,
+) -> Result<(), EncodeError> {
     if version >= TOPIC_ID_FROM {
         buffer.put_slice(topic.topic_id.as_bytes());
         return Ok(());
@@ -95,7 +104,10 @@ fn put_partition(out: &mut Splicer, version: i16, part: &PartitionPart) -> Resul
             return Err(EncodeError("a partition with records must have no tagged fields".into()));
         }
         out.buffer.truncate(end - 2);
-        put_unsigned_varint(&mut out.buffer, len.checked_add(1).ok_or_else(|| EncodeError("records too long".into()))?);
+        put_unsigned_varint(
+            &mut out.buffer,
+            len.checked_add(1).ok_or_else(|| EncodeError("records too long".into()))?,
+        );
         out.splice(records.clone());
         out.buffer.put_u8(0);
     } else {

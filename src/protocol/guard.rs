@@ -148,27 +148,13 @@ pub fn check_header(frame: &[u8]) -> Result<FrameHeader<'_>, GuardError> {
 
     let api = layout::api(key).ok_or(GuardError::UnknownApi(key))?;
     if !api.supports(version) && key != API_VERSIONS {
-        return Err(GuardError::UnsupportedVersion {
-            key,
-            version,
-            correlation_id: Some(correlation_id),
-        });
+        return Err(GuardError::UnsupportedVersion { key, version, correlation_id: Some(correlation_id) });
     }
     let header_version = api.header_version(version);
-    let mut walker = Walker::new(
-        frame,
-        header_version,
-        header_version >= REQUEST_HEADER.flexible_from,
-    );
+    let mut walker = Walker::new(frame, header_version, header_version >= REQUEST_HEADER.flexible_from);
     walker.fields(REQUEST_HEADER.fields)?;
     let body_start = frame.len() - walker.rest.len();
-    Ok(FrameHeader {
-        key,
-        version,
-        correlation_id,
-        client_id: client_id(after)?,
-        body_start,
-    })
+    Ok(FrameHeader { key, version, correlation_id, client_id: client_id(after)?, body_start })
 }
 
 /// The client id in the bytes after the fixed header; its extent has been checked.
@@ -179,9 +165,7 @@ fn client_id(bytes: &[u8]) -> Result<Option<&str>, GuardError> {
         return Ok(None);
     };
     let text = text.get(..length).ok_or(GuardError::TooShort)?;
-    std::str::from_utf8(text)
-        .map(Some)
-        .map_err(|_| GuardError::InvalidUtf8(FIELD))
+    std::str::from_utf8(text).map(Some).map_err(|_| GuardError::InvalidUtf8(FIELD))
 }
 
 /// Checks the body of a request: what follows the header in its frame. Allocates nothing.
@@ -191,11 +175,7 @@ fn client_id(bytes: &[u8]) -> Result<Option<&str>, GuardError> {
 pub fn check_body(key: i16, version: i16, body: &[u8]) -> Result<(), GuardError> {
     let api = layout::api(key).ok_or(GuardError::UnknownApi(key))?;
     if !api.supports(version) {
-        return Err(GuardError::UnsupportedVersion {
-            key,
-            version,
-            correlation_id: None,
-        });
+        return Err(GuardError::UnsupportedVersion { key, version, correlation_id: None });
     }
     let mut walker = Walker::new(body, version, api.is_flexible(version));
     walker.fields(api.fields)?;
@@ -230,11 +210,7 @@ impl<'a> Walker<'a> {
         for field in fields.iter().filter(|field| field.in_place(version)) {
             self.field(field)?;
         }
-        if self.flexible {
-            self.tagged_section(fields)
-        } else {
-            Ok(())
-        }
+        if self.flexible { self.tagged_section(fields) } else { Ok(()) }
     }
 
     fn field(&mut self, field: &Field) -> Result<(), GuardError> {
@@ -272,9 +248,7 @@ impl<'a> Walker<'a> {
             return Err(GuardError::StringTooLong { field: name, length });
         }
         let text = self.take(length, name)?;
-        std::str::from_utf8(text)
-            .map(drop)
-            .map_err(|_| GuardError::InvalidUtf8(name))
+        std::str::from_utf8(text).map(drop).map_err(|_| GuardError::InvalidUtf8(name))
     }
 
     fn array(
@@ -287,14 +261,9 @@ impl<'a> Walker<'a> {
         let Some(count) = self.length(4, nullable, compact, name)? else {
             return Ok(());
         };
-        self.require(
-            count as u64 * element.smallest(self.version, compact) as u64,
-            name,
-        )?;
-        self.elements_left = self
-            .elements_left
-            .checked_sub(count)
-            .ok_or(GuardError::TooManyElements(name))?;
+        self.require(count as u64 * element.smallest(self.version, compact) as u64, name)?;
+        self.elements_left =
+            self.elements_left.checked_sub(count).ok_or(GuardError::TooManyElements(name))?;
         if let Some(width) = element.width() {
             return self.take(count * width, name).map(drop);
         }
@@ -319,16 +288,10 @@ impl<'a> Walker<'a> {
             let tag = self.varint(SECTION)?;
             let size = self.varint(SECTION)? as usize;
             let inside = self.take(size, SECTION)?;
-            match fields
-                .iter()
-                .find(|field| field.tag == Some(tag) && field.is_tagged(self.version))
-            {
+            match fields.iter().find(|field| field.tag == Some(tag) && field.is_tagged(self.version)) {
                 Some(field) => self.tagged_field(field, inside)?,
                 None => {
-                    let left = self
-                        .unknown_tags_left
-                        .checked_sub(1)
-                        .ok_or(GuardError::TooManyUnknownTags)?;
+                    let left = self.unknown_tags_left.checked_sub(1).ok_or(GuardError::TooManyUnknownTags)?;
                     self.unknown_tags_left = left;
                 }
             }
@@ -343,10 +306,7 @@ impl<'a> Walker<'a> {
         let unread = std::mem::replace(&mut self.rest, after).len();
         match unread {
             0 => Ok(()),
-            unread => Err(GuardError::TaggedSizeMismatch {
-                field: field.name,
-                unread,
-            }),
+            unread => Err(GuardError::TaggedSizeMismatch { field: field.name, unread }),
         }
     }
 
@@ -398,11 +358,7 @@ impl<'a> Walker<'a> {
 
     fn require(&self, needed: u64, name: &'static str) -> Result<(), GuardError> {
         if needed > self.rest.len() as u64 {
-            return Err(GuardError::Truncated {
-                field: name,
-                needed,
-                remaining: self.rest.len(),
-            });
+            return Err(GuardError::Truncated { field: name, needed, remaining: self.rest.len() });
         }
         Ok(())
     }
@@ -416,11 +372,7 @@ impl<'a> Walker<'a> {
 
     fn take_chunk<const N: usize>(&mut self, name: &'static str) -> Result<[u8; N], GuardError> {
         let Some((chunk, rest)) = self.rest.split_first_chunk::<N>() else {
-            return Err(GuardError::Truncated {
-                field: name,
-                needed: N as u64,
-                remaining: self.rest.len(),
-            });
+            return Err(GuardError::Truncated { field: name, needed: N as u64, remaining: self.rest.len() });
         };
         self.rest = rest;
         Ok(*chunk)

@@ -142,10 +142,7 @@ impl BatchBuilder {
     ) -> Self {
         match self.header.last_offset_delta.checked_add(1) {
             Some(next) => self.record_at(next, timestamp, key, value, headers),
-            None => BatchBuilder {
-                overflow: true,
-                ..self
-            },
+            None => BatchBuilder { overflow: true, ..self },
         }
     }
 
@@ -278,10 +275,7 @@ mod tests {
             })
             .collect();
         let mut out = BytesMut::new();
-        let options = oracle::RecordEncodeOptions {
-            version: 2,
-            compression: oracle::Compression::None,
-        };
+        let options = oracle::RecordEncodeOptions { version: 2, compression: oracle::Compression::None };
         oracle::RecordBatchEncoder::encode(&mut out, &records, &options).unwrap();
         out.freeze()
     }
@@ -329,11 +323,8 @@ mod tests {
             .unwrap();
         let (header, _) = Batches::new(&gap).next().unwrap().unwrap();
         assert_eq!((header.last_offset(), header.record_count), (59, 1));
-        let empty = BatchBuilder::new()
-            .compression(Compression::Zstd, None)
-            .last_offset_delta(9)
-            .build()
-            .unwrap();
+        let empty =
+            BatchBuilder::new().compression(Compression::Zstd, None).last_offset_delta(9).build().unwrap();
         assert_eq!(empty.len(), HEADER_LEN);
         assert!(matches!(BatchBuilder::new().build(), Err(BuildError::Empty)));
     }

@@ -78,10 +78,7 @@ fn read_bounded(codec: Compression, decoder: &mut impl Read, max: usize) -> Resu
 }
 
 fn bad_snappy(source: io::Error) -> DecompressError {
-    DecompressError::Corrupt {
-        codec: Compression::Snappy,
-        source,
-    }
+    DecompressError::Corrupt { codec: Compression::Snappy, source }
 }
 
 /// Java's framing, or one raw block as some other clients send it.
@@ -122,9 +119,8 @@ fn unsnap_block(block: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), Decom
         )));
     }
     out.resize(start + claimed, 0);
-    let written = snap::raw::Decoder::new()
-        .decompress(block, &mut out[start..])
-        .map_err(|e| bad_snappy(e.into()))?;
+    let written =
+        snap::raw::Decoder::new().decompress(block, &mut out[start..]).map_err(|e| bad_snappy(e.into()))?;
     out.truncate(start + written);
     Ok(())
 }
@@ -181,9 +177,8 @@ pub fn compress(codec: Compression, level: Option<i32>, data: &[u8]) -> io::Resu
         }
         Compression::Zstd => {
             let range = zstd::compression_level_range();
-            let level = level.map_or(zstd::DEFAULT_COMPRESSION_LEVEL, |level| {
-                level.clamp(*range.start(), *range.end())
-            });
+            let level = level
+                .map_or(zstd::DEFAULT_COMPRESSION_LEVEL, |level| level.clamp(*range.start(), *range.end()));
             zstd::encode_all(data, level)
         }
     }
@@ -195,9 +190,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn codecs() -> impl Iterator<Item = Compression> {
-        Compression::ALL
-            .into_iter()
-            .filter(|codec| *codec != Compression::None)
+        Compression::ALL.into_iter().filter(|codec| *codec != Compression::None)
     }
 
     #[test]
@@ -225,10 +218,9 @@ mod tests {
                 match decompress(codec, &folded[..cut], 1 << 20) {
                     Err(_) => {}
                     // Java's snappy framing has no end mark: a cut between blocks only yields less.
-                    Ok(out) => assert!(
-                        codec == Compression::Snappy && out.len() < data.len(),
-                        "{codec:?} {cut}"
-                    ),
+                    Ok(out) => {
+                        assert!(codec == Compression::Snappy && out.len() < data.len(), "{codec:?} {cut}")
+                    }
                 }
             }
         }
@@ -241,10 +233,7 @@ mod tests {
         assert_eq!(decompress(Compression::Snappy, &raw, 1 << 20).unwrap(), data);
         let stream = compress(Compression::Snappy, None, &data).unwrap();
         let twice = [&stream[..], &stream[..]].concat();
-        assert_eq!(
-            decompress(Compression::Snappy, &twice, 1 << 20).unwrap(),
-            data.repeat(2)
-        );
+        assert_eq!(decompress(Compression::Snappy, &twice, 1 << 20).unwrap(), data.repeat(2));
     }
 
     #[test]

@@ -51,13 +51,8 @@ pub enum Compression {
 
 impl Compression {
     /// Every codec, in the order of their ids.
-    pub const ALL: [Compression; 5] = [
-        Compression::None,
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ];
+    pub const ALL: [Compression; 5] =
+        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
     /// The number in the batch attributes.
     pub const fn id(self) -> u8 {
@@ -133,10 +128,7 @@ impl BatchHeader {
     /// # Errors
     /// Fewer than 61 bytes, another magic than 2, or a length that does not even cover the header.
     pub fn parse(buf: &[u8]) -> Result<BatchHeader, HeaderError> {
-        let short = HeaderError::TooShort {
-            needed: HEADER_LEN,
-            have: buf.len(),
-        };
+        let short = HeaderError::TooShort { needed: HEADER_LEN, have: buf.len() };
         let magic = buf.get(MAGIC_AT).ok_or(short)?.cast_signed();
         if magic != MAGIC_V2 {
             return Err(HeaderError::UnsupportedMagic(magic));
@@ -262,10 +254,9 @@ impl BatchHeader {
 /// Whether the CRC32C in the header is that of byte 21 to the end of `batch`, which must be exactly one batch.
 /// Bytes too few to be a batch do not match.
 pub fn crc_matches(batch: &[u8]) -> bool {
-    let (Some(stored), Some(covered)) = (
-        batch.get(MAGIC_AT + 1..CRC_FROM).and_then(<[u8]>::first_chunk),
-        batch.get(CRC_FROM..),
-    ) else {
+    let (Some(stored), Some(covered)) =
+        (batch.get(MAGIC_AT + 1..CRC_FROM).and_then(<[u8]>::first_chunk), batch.get(CRC_FROM..))
+    else {
         return false;
     };
     batch.len() >= HEADER_LEN && u32::from_be_bytes(*stored) == crc32c::crc32c(covered)
@@ -293,11 +284,7 @@ pub struct Batches<'a> {
 impl<'a> Batches<'a> {
     /// Starts at the first byte of `buf`.
     pub fn new(buf: &'a [u8]) -> Self {
-        Batches {
-            buf,
-            at: 0,
-            failed: false,
-        }
+        Batches { buf, at: 0, failed: false }
     }
 
     /// Bytes that complete batches took so far: where a torn tail begins, after an error.
@@ -316,10 +303,7 @@ impl<'a> Iterator for Batches<'a> {
         }
         let step = BatchHeader::parse(rest).and_then(|header| {
             let size = header.size_in_bytes();
-            let batch = rest.get(..size).ok_or(HeaderError::TooShort {
-                needed: size,
-                have: rest.len(),
-            })?;
+            let batch = rest.get(..size).ok_or(HeaderError::TooShort { needed: size, have: rest.len() })?;
             Ok((header, batch))
         });
         match step {
@@ -387,14 +371,7 @@ mod tests {
         batch[..16].copy_from_slice(&patch_prefix(&h, 900, 12));
         let patched = BatchHeader::parse(&batch).unwrap();
         assert!(crc_matches(&batch));
-        assert_eq!(
-            patched,
-            BatchHeader {
-                base_offset: 900,
-                partition_leader_epoch: 12,
-                ..h
-            }
-        );
+        assert_eq!(patched, BatchHeader { base_offset: 900, partition_leader_epoch: 12, ..h });
     }
 
     #[test]

@@ -78,10 +78,7 @@ impl<'a> Reader<'a> {
 
     fn header(&mut self) -> Result<Header<'a>, RecordError> {
         let key_len = self.length()?;
-        Ok(Header {
-            key: self.take(key_len)?,
-            value: self.nullable()?,
-        })
+        Ok(Header { key: self.take(key_len)?, value: self.nullable()? })
     }
 }
 
@@ -103,10 +100,7 @@ pub struct Record<'a> {
 impl<'a> Record<'a> {
     /// The headers in order, duplicates included.
     pub fn headers_iter(&self) -> Headers<'a> {
-        Headers {
-            rest: Reader(self.headers),
-            left: self.header_count,
-        }
+        Headers { rest: Reader(self.headers), left: self.header_count }
     }
 }
 
@@ -151,11 +145,7 @@ pub struct Records<'a> {
 impl<'a> Records<'a> {
     /// `payload` is what stands behind the 61 header bytes; `count` is the header's record count.
     pub fn new(payload: &'a [u8], count: i32) -> Self {
-        Records {
-            rest: Reader(payload),
-            left: count,
-            done: false,
-        }
+        Records { rest: Reader(payload), left: count, done: false }
     }
 
     fn read(&mut self) -> Result<Record<'a>, RecordError> {
@@ -176,14 +166,7 @@ impl<'a> Records<'a> {
         if !body.0.is_empty() {
             return Err(RecordError::RecordTrailing(body.0.len()));
         }
-        Ok(Record {
-            offset_delta,
-            timestamp_delta,
-            key,
-            value,
-            headers,
-            header_count,
-        })
+        Ok(Record { offset_delta, timestamp_delta, key, value, headers, header_count })
     }
 }
 
@@ -222,16 +205,9 @@ mod tests {
     #[test]
     fn duplicate_headers_survive_in_order() {
         let headers: [(&[u8], Option<&[u8]>); 3] = [(b"a", Some(b"1")), (b"a", None), (b"a", Some(b"1"))];
-        let batch = BatchBuilder::new()
-            .record_with_headers(5, None, None, &headers)
-            .build()
-            .unwrap();
+        let batch = BatchBuilder::new().record_with_headers(5, None, None, &headers).build().unwrap();
         let record = Records::new(&batch[HEADER_LEN..], 1).next().unwrap().unwrap();
-        let read: Vec<_> = record
-            .headers_iter()
-            .map(|h| h.unwrap())
-            .map(|h| (h.key, h.value))
-            .collect();
+        let read: Vec<_> = record.headers_iter().map(|h| h.unwrap()).map(|h| (h.key, h.value)).collect();
         assert_eq!(read, headers);
     }
 
@@ -251,11 +227,7 @@ mod tests {
 
     #[test]
     fn count_must_be_exact() {
-        let batch = BatchBuilder::new()
-            .record(5, None, None)
-            .record(6, None, None)
-            .build()
-            .unwrap();
+        let batch = BatchBuilder::new().record(5, None, None).record(6, None, None).build().unwrap();
         let payload = &batch[HEADER_LEN..];
         let last = |count| Records::new(payload, count).last();
         assert_eq!(last(1), Some(Err(RecordError::Trailing(payload.len() / 2))));
@@ -267,10 +239,7 @@ mod tests {
     fn a_huge_header_count_ends_with_the_bytes() {
         // length 11; attributes, deltas, null key and value, then i32::MAX headers and nothing behind.
         let payload = [20, 0, 0, 0, 1, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f];
-        assert_eq!(
-            Records::new(&payload, 1).next(),
-            Some(Err(RecordError::Truncated))
-        );
+        assert_eq!(Records::new(&payload, 1).next(), Some(Err(RecordError::Truncated)));
     }
 
     proptest! {

@@ -185,9 +185,9 @@ pub fn validate(records: &Bytes, rules: &Rules) -> Result<Validated, InvalidBatc
 
     let unfolded = match codec {
         Compression::None => Some(Cow::Borrowed(payload)),
-        _ if target != codec || rules.compacted || !header_decides_timestamps(&header, rules) => Some(
-            Cow::Owned(decompress(codec, payload, rules.max_decompressed_bytes)?),
-        ),
+        _ if target != codec || rules.compacted || !header_decides_timestamps(&header, rules) => {
+            Some(Cow::Owned(decompress(codec, payload, rules.max_decompressed_bytes)?))
+        }
         _ => None,
     };
     let mut max_timestamp = header.max_timestamp;
@@ -210,15 +210,9 @@ pub fn validate(records: &Bytes, rules: &Rules) -> Result<Validated, InvalidBatc
         _ => None,
     };
     if header == before {
-        return Ok(Validated {
-            header,
-            bytes: records.clone(),
-        });
+        return Ok(Validated { header, bytes: records.clone() });
     }
-    let too_large = |size| InvalidBatch::TooLarge {
-        size,
-        max: rules.max_message_bytes,
-    };
+    let too_large = |size| InvalidBatch::TooLarge { size, max: rules.max_message_bytes };
     let payload = folded.as_deref().unwrap_or(payload);
     let size = HEADER_LEN.saturating_add(payload.len());
     if size > rules.max_message_bytes {
@@ -283,10 +277,7 @@ fn check_header(
         return Err(InvalidBatch::BadOffsets);
     }
     if batch.len() > rules.max_message_bytes {
-        return Err(InvalidBatch::TooLarge {
-            size: batch.len(),
-            max: rules.max_message_bytes,
-        });
+        return Err(InvalidBatch::TooLarge { size: batch.len(), max: rules.max_message_bytes });
     }
     if !crc_matches(batch) {
         return Err(InvalidBatch::BadCrc { stored: header.crc });

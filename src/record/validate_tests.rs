@@ -67,21 +67,11 @@ fn a_good_batch_is_the_same_memory() {
 fn log_append_time_stamps_the_header_and_nothing_else() {
     for codec in Compression::ALL {
         let sent = batch(codec);
-        let kept = validate(
-            &sent,
-            &Rules {
-                log_append_time: true,
-                ..rules()
-            },
-        )
-        .unwrap();
+        let kept = validate(&sent, &Rules { log_append_time: true, ..rules() }).unwrap();
         let was = BatchHeader::parse(&sent).unwrap();
         assert!(crc_matches(&kept.bytes) && kept.header.is_log_append_time());
         assert_eq!(kept.header, BatchHeader::parse(&kept.bytes).unwrap());
-        assert_eq!(
-            (kept.header.max_timestamp, kept.header.base_timestamp),
-            (NOW, was.base_timestamp)
-        );
+        assert_eq!((kept.header.max_timestamp, kept.header.base_timestamp), (NOW, was.base_timestamp));
         assert_eq!(kept.bytes[HEADER_LEN..], sent[HEADER_LEN..]);
     }
 }
@@ -125,31 +115,13 @@ fn framing_faults() {
         bytes[at] = byte;
         Bytes::from(bytes)
     };
-    assert_refused!(
-        with(16, 1),
-        rules(),
-        InvalidBatch::UnsupportedMagic(1),
-        InvalidRecord
-    );
-    assert_refused!(
-        with(16, 3),
-        rules(),
-        InvalidBatch::UnsupportedMagic(3),
-        CorruptMessage
-    );
+    assert_refused!(with(16, 1), rules(), InvalidBatch::UnsupportedMagic(1), InvalidRecord);
+    assert_refused!(with(16, 3), rules(), InvalidBatch::UnsupportedMagic(3), CorruptMessage);
     assert_refused!(with(8, 0x80), rules(), InvalidBatch::Malformed(_), CorruptMessage);
     assert_refused!(with(7, 1), rules(), InvalidBatch::BadOffsets, InvalidRecord);
     let last = good.len() - 1;
-    assert_refused!(
-        with(last, good[last] ^ 1),
-        rules(),
-        InvalidBatch::BadCrc { .. },
-        CorruptMessage
-    );
-    let small = Rules {
-        max_message_bytes: last,
-        ..rules()
-    };
+    assert_refused!(with(last, good[last] ^ 1), rules(), InvalidBatch::BadCrc { .. }, CorruptMessage);
+    let small = Rules { max_message_bytes: last, ..rules() };
     assert_refused!(good, small, InvalidBatch::TooLarge { .. }, MessageTooLarge);
 }
 
@@ -168,37 +140,17 @@ fn header_faults() {
         let bad = edit(&good, |h| h.attributes |= 0x08);
         assert_refused!(bad, rules(), InvalidBatch::Timestamp { .. }, InvalidTimestamp);
         let bad = edit(&good, |h| h.attributes |= 0x07);
-        assert_refused!(
-            bad,
-            rules(),
-            InvalidBatch::UnsupportedCompression(7),
-            UnsupportedCompressionType
-        );
+        assert_refused!(bad, rules(), InvalidBatch::UnsupportedCompression(7), UnsupportedCompressionType);
     }
-    let old = Rules {
-        zstd_allowed: false,
-        ..rules()
-    };
-    assert_refused!(
-        batch(Compression::Zstd),
-        old,
-        InvalidBatch::ZstdTooOld,
-        UnsupportedCompressionType
-    );
+    let old = Rules { zstd_allowed: false, ..rules() };
+    assert_refused!(batch(Compression::Zstd), old, InvalidBatch::ZstdTooOld, UnsupportedCompressionType);
     assert!(validate(&batch(Compression::Lz4), &old).is_ok());
 }
 
 #[test]
 fn record_faults() {
-    let one_short = edit(&batch(Compression::None), |h| {
-        (h.record_count, h.last_offset_delta) = (2, 1)
-    });
-    assert_refused!(
-        one_short,
-        rules(),
-        InvalidBatch::Record(RecordError::Trailing(_)),
-        InvalidRecord
-    );
+    let one_short = edit(&batch(Compression::None), |h| (h.record_count, h.last_offset_delta) = (2, 1));
+    assert_refused!(one_short, rules(), InvalidBatch::Record(RecordError::Trailing(_)), InvalidRecord);
     let gap = BatchBuilder::new()
         .record_at(0, NOW, None, None, &[])
         .record_at(2, NOW, None, None, &[])
@@ -206,10 +158,7 @@ fn record_faults() {
         .build()
         .unwrap();
     assert_refused!(gap, rules(), InvalidBatch::BadOffsets, InvalidRecord);
-    let compacted = Rules {
-        compacted: true,
-        ..rules()
-    };
+    let compacted = Rules { compacted: true, ..rules() };
     for codec in Compression::ALL {
         let (error, kind) = refused(&batch(codec), &compacted);
         assert!(matches!(error, InvalidBatch::NullKey { batch_indices } if batch_indices == [1]));
@@ -219,14 +168,7 @@ fn record_faults() {
 
 #[test]
 fn timestamps_out_of_range_are_named_in_every_codec() {
-    let timestamps = [
-        NOW,
-        NOW - 1_001,
-        NOW + 1_001,
-        NO_TIMESTAMP,
-        NOW - 1_000,
-        NOW + 1_000,
-    ];
+    let timestamps = [NOW, NOW - 1_001, NOW + 1_001, NO_TIMESTAMP, NOW - 1_000, NOW + 1_000];
     for codec in Compression::ALL {
         let mut builder = BatchBuilder::new().compression(codec, None);
         for timestamp in timestamps {
@@ -234,11 +176,7 @@ fn timestamps_out_of_range_are_named_in_every_codec() {
         }
         let sent = builder.build().unwrap();
         let indices = |before, after| {
-            let limits = Rules {
-                timestamp_before_max_ms: before,
-                timestamp_after_max_ms: after,
-                ..rules()
-            };
+            let limits = Rules { timestamp_before_max_ms: before, timestamp_after_max_ms: after, ..rules() };
             match validate(&sent, &limits) {
                 Ok(_) => vec![],
                 Err(InvalidBatch::Timestamp { batch_indices }) => batch_indices,
@@ -249,11 +187,7 @@ fn timestamps_out_of_range_are_named_in_every_codec() {
         assert_eq!(indices(i64::MAX, 1_000), [2]);
         assert_eq!(indices(1_000, i64::MAX), [1]);
         assert_eq!(indices(i64::MAX, i64::MAX), [0i32; 0]);
-        let stamped = Rules {
-            timestamp_before_max_ms: 0,
-            log_append_time: true,
-            ..rules()
-        };
+        let stamped = Rules { timestamp_before_max_ms: 0, log_append_time: true, ..rules() };
         assert!(validate(&sent, &stamped).is_ok());
     }
 }
@@ -261,11 +195,7 @@ fn timestamps_out_of_range_are_named_in_every_codec() {
 #[test]
 fn bombs_and_rubbish_are_refused_when_unfolded() {
     let zeros = vec![0; 1 << 20];
-    let rules = Rules {
-        compacted: true,
-        max_decompressed_bytes: 1 << 16,
-        ..rules()
-    };
+    let rules = Rules { compacted: true, max_decompressed_bytes: 1 << 16, ..rules() };
     for codec in Compression::ALL.into_iter().filter(|c| *c != Compression::None) {
         let bomb = BatchBuilder::new()
             .compression(codec, None)
@@ -297,11 +227,7 @@ fn a_batch_that_grows_past_the_limit_is_refused() {
         .build()
         .unwrap();
     let target = TargetCompression::Codec(Compression::None, None);
-    let rules = Rules {
-        max_message_bytes: 50_000,
-        target,
-        ..rules()
-    };
+    let rules = Rules { max_message_bytes: 50_000, target, ..rules() };
     assert_refused!(small, rules, InvalidBatch::TooLarge { .. }, MessageTooLarge);
 }
 

@@ -1,30 +1,39 @@
 //! One task per connection: read frames, begin requests, write replies in order.
 
-use std::io::{self, IoSlice};
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tracing::debug;
 
 use super::budget::{Budget, Share};
+use super::outbox::Outbox;
 use super::pipeline::Pipeline;
 use super::{Limits, Outcome, Peer, Service};
-use crate::protocol::reply::{Chunk, Reply};
 
 /// Bytes of the length prefix.
 const PREFIX_LEN: usize = 4;
-/// First buffer of a connection and smallest read, bytes.
-const READ_BYTES: usize = 16 * 1024;
+/// Smallest room for a read, bytes.
+const READ_BYTES_MIN: usize = 4 * 1024;
+/// Largest room for a read while the length of the frame is not known, bytes.
+const READ_BYTES_MAX: usize = 1 << 20;
 /// Frames up to this size get their whole buffer at once. Memory is touched only as bytes arrive, and doubling from
 /// here on bounds what a larger promise can reserve.
 const RESERVE_AT_ONCE_BYTES: usize = 4 << 20;
-/// File ranges are sent through a buffer of at most this size: measured cheaper than `sendfile` on the same host.
-const FILE_BUFFER_BYTES: usize = 1 << 20;
+/// Bytes of replies that are collected into one write.
+const SEND_TOGETHER_BYTES: usize = 256 * 1024;
+/// A connection without traffic for so long gives its buffers back.
+const QUIET: Duration = Duration::from_secs(2);
+/// A connection held back by the shared budget looks again after this time.
+const HELD_BACK: Duration = Duration::from_millis(20);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +41,7 @@ pub enum Ended {
     /// The client closed it.
     #[error("closed by the client")]
     ByClient,
-    /// Nothing arrived for `connections.max.idle.ms`.
+    /// Nothing arrived, or nothing was taken, for `connections.max.idle.ms`.
     #[error("idle")]
     Idle,
     /// The length prefix is negative or above `socket.request.max.bytes`.
@@ -46,7 +55,16 @@ pub enum Ended {
     Stopping,
     /// The socket failed.
     #[error(transparent)]
-    Io(#[from] io::Error),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut => Ended::Idle,
+            _ => Ended::Io(error),
+        }
+    }
 }
 
 /// Serves one connection until it ends.
@@ -58,19 +76,26 @@ pub async fn serve<S: Service>(
     budget: Arc<Budget>,
     mut stopping: watch::Receiver<bool>,
 ) -> Ended {
-    let (reader, writer) = stream.into_split();
+    let now = Instant::now();
     let mut connection = Connection {
-        reader,
-        writer,
-        peer,
+        stream,
+        peer: Arc::new(peer),
         service,
         limits: &limits,
         share: budget.share(),
         buffer: BytesMut::new(),
+        frame_hint: READ_BYTES_MIN,
         pipeline: Pipeline::default(),
-        file_buffer: Vec::new(),
+        outbox: Outbox::default(),
+        active_at: now,
+        alarm: Box::pin(sleep_until(now + QUIET)),
+        stopped: false,
     };
-    match connection.run(&mut stopping).await {
+    let stop = async move {
+        // The sender is gone only when the broker is.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    };
+    match connection.run(pin!(stop)).await {
         Ok(never) => match never {},
         Err(ended) => {
             debug!(peer = %connection.peer.remote, reason = %ended, "connection ended");
@@ -81,53 +106,125 @@ pub async fn serve<S: Service>(
 
 enum Never {}
 
+/// What a connection waits for.
+enum Event {
+    /// Replies are in the outbox.
+    Replies,
+    /// Bytes arrived.
+    Arrived,
+    /// The client sends no more.
+    EndOfStream,
+    /// The broker is stopping.
+    Stop,
+    /// The alarm went off.
+    Alarm,
+}
+
 struct Connection<'a, S> {
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
-    peer: Peer,
+    stream: TcpStream,
+    peer: Arc<Peer>,
     service: Arc<S>,
     limits: &'a Limits,
     share: Share<'a>,
     buffer: BytesMut,
+    /// Size of the last frame, prefix included: clients send frames of like size, and one that is read into a buffer of
+    /// its own size is neither copied nor read in pieces.
+    frame_hint: usize,
     pipeline: Pipeline,
-    file_buffer: Vec<u8>,
+    outbox: Outbox,
+    /// When bytes last went in or out.
+    active_at: Instant,
+    /// Set once and moved only when it goes off: an active connection pays nothing for its timeouts.
+    alarm: Pin<Box<Sleep>>,
+    stopped: bool,
 }
 
 impl<S: Service> Connection<'_, S> {
-    async fn run(&mut self, stopping: &mut watch::Receiver<bool>) -> Result<Never, Ended> {
-        let mut idle_at = Instant::now() + self.limits.idle;
+    async fn run(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> Result<Never, Ended> {
         loop {
             self.begin_buffered().await?;
-            let in_flight = !self.pipeline.is_empty();
-            if !in_flight && *stopping.borrow() {
+            if self.stopped && self.pipeline.is_empty() {
                 return Err(Ended::Stopping);
             }
             self.share.set(self.buffer.len() + self.pipeline.bytes());
-            let has_room = self.pipeline.len() < self.limits.pipeline_max
-                && self.pipeline.bytes() < self.limits.connection_max_bytes
-                && !*stopping.borrow();
-            let may_read = has_room && self.share.may_read();
-            if may_read {
-                self.make_room();
-            }
-            tokio::select! {
-                biased;
-                reply = self.pipeline.next(), if in_flight => {
-                    self.send(reply).await?;
-                    idle_at = Instant::now() + self.limits.idle;
-                }
-                read = self.reader.read_buf(&mut self.buffer), if may_read => {
-                    if read? == 0 {
-                        return Err(self.client_left().await);
-                    }
-                    idle_at = Instant::now() + self.limits.idle;
-                }
-                _ = stopping.changed() => {}
-                // A connection held back by the shared budget looks again after a moment.
-                () = tokio::time::sleep(std::time::Duration::from_millis(20)), if has_room && !may_read => {}
-                () = tokio::time::sleep_until(idle_at), if !in_flight => return Err(Ended::Idle),
+            match poll_fn(|context| self.poll_event(context, stop.as_mut())).await? {
+                Event::Replies => self.send().await?,
+                Event::Arrived => self.arrived(),
+                Event::EndOfStream => return Err(self.client_left().await),
+                Event::Stop => self.stopped = true,
+                Event::Alarm => self.alarm_went_off()?,
             }
         }
+    }
+
+    fn poll_event(
+        &mut self,
+        context: &mut Context<'_>,
+        stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Poll<Result<Event, Ended>> {
+        if self.collect_replies(context) {
+            return Poll::Ready(Ok(Event::Replies));
+        }
+        if !self.stopped && stop.poll(context).is_ready() {
+            return Poll::Ready(Ok(Event::Stop));
+        }
+        if self.has_room() && self.share.may_read() {
+            match self.poll_read(context) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Event::EndOfStream)),
+                Poll::Ready(Ok(_)) => return Poll::Ready(Ok(Event::Arrived)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending => {}
+            }
+        } else if self.has_room() {
+            let again_at = Instant::now() + HELD_BACK;
+            if self.alarm.deadline() > again_at {
+                self.alarm.as_mut().reset(again_at);
+            }
+        }
+        self.alarm.as_mut().poll(context).map(|()| Ok(Event::Alarm))
+    }
+
+    fn has_room(&self) -> bool {
+        !self.stopped
+            && self.pipeline.len() < self.limits.pipeline_max
+            && self.pipeline.bytes() < self.limits.connection_max_bytes
+    }
+
+    /// Takes the replies that are ready, as many as make one write; whether there is anything to do for the outbox.
+    fn collect_replies(&mut self, context: &mut Context<'_>) -> bool {
+        let held = self.pipeline.bytes();
+        while held - self.pipeline.bytes() < SEND_TOGETHER_BYTES
+            && !self.outbox.is_closing()
+            && let Poll::Ready(reply) = self.pipeline.poll_next(context)
+        {
+            self.outbox.push(reply);
+        }
+        !self.outbox.is_empty() || self.outbox.is_closing()
+    }
+
+    /// Reads into the buffer, which gets room only when there is something to read: an idle connection holds none.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self.stream.poll_read_ready(context) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        }
+        let room = self.make_room();
+        let mut limited = (&mut self.buffer).limit(room);
+        pin!(self.stream.read_buf(&mut limited)).poll(context)
+    }
+
+    /// Makes room for the rest of a frame, or for a frame of the usual size; returns how much to read.
+    fn make_room(&mut self) -> usize {
+        let room = match self.announced() {
+            Ok(Some(len)) => {
+                let missing = (PREFIX_LEN + len).saturating_sub(self.buffer.len());
+                missing.clamp(1, RESERVE_AT_ONCE_BYTES.max(self.buffer.len()))
+            }
+            _ => self.frame_hint.saturating_sub(self.buffer.len()).max(READ_BYTES_MIN),
+        };
+        self.buffer.reserve(room);
+        room
     }
 
     /// Begins every request that is wholly in the buffer.
@@ -144,7 +241,8 @@ impl<S: Service> Connection<'_, S> {
                     self.pipeline.push_waiting(reply, frame_bytes);
                     while !self.pipeline.is_empty() {
                         let reply = self.pipeline.next().await;
-                        self.send(reply).await?;
+                        self.outbox.push(reply);
+                        self.send().await?;
                     }
                 }
             }
@@ -153,7 +251,9 @@ impl<S: Service> Connection<'_, S> {
     }
 
     fn announced(&self) -> Result<Option<usize>, Ended> {
-        let Some(prefix) = self.buffer.first_chunk::<PREFIX_LEN>() else { return Ok(None) };
+        let Some(prefix) = self.buffer.first_chunk::<PREFIX_LEN>() else {
+            return Ok(None);
+        };
         let announced = i32::from_be_bytes(*prefix);
         match usize::try_from(announced) {
             Ok(len) if len <= self.limits.frame_max_bytes => Ok(Some(len)),
@@ -162,98 +262,67 @@ impl<S: Service> Connection<'_, S> {
     }
 
     fn next_frame(&mut self) -> Result<Option<Bytes>, Ended> {
-        let Some(len) = self.announced()? else { return Ok(None) };
+        let Some(len) = self.announced()? else {
+            return Ok(None);
+        };
         if self.buffer.len() < PREFIX_LEN + len {
             return Ok(None);
         }
+        self.frame_hint = (PREFIX_LEN + len).clamp(READ_BYTES_MIN, READ_BYTES_MAX);
         self.buffer.advance(PREFIX_LEN);
         Ok(Some(self.buffer.split_to(len).freeze()))
-    }
-
-    fn make_room(&mut self) {
-        let missing = match self.announced() {
-            Ok(Some(len)) => (PREFIX_LEN + len).saturating_sub(self.buffer.len()),
-            _ => READ_BYTES,
-        };
-        let at_once = RESERVE_AT_ONCE_BYTES.max(self.buffer.len());
-        self.buffer.reserve(missing.clamp(1, at_once).max(if missing < READ_BYTES { READ_BYTES } else { 0 }));
     }
 
     /// The client sends no more: what it asked for is still answered.
     async fn client_left(&mut self) -> Ended {
         let until = Instant::now() + self.limits.idle;
         while !self.pipeline.is_empty() {
-            let Ok(reply) = timeout_at(until, self.pipeline.next()).await else { return Ended::Idle };
-            if let Err(ended) = self.send(reply).await {
+            let Ok(reply) = timeout_at(until, self.pipeline.next()).await else {
+                return Ended::Idle;
+            };
+            self.outbox.push(reply);
+            if let Err(ended) = self.send().await {
                 return ended;
             }
         }
         Ended::ByClient
     }
 
-    async fn send(&mut self, reply: Reply) -> Result<(), Ended> {
-        let until = Instant::now() + self.limits.idle;
-        let sent = match reply {
-            Reply::None => return Ok(()),
-            Reply::Close => return Err(Ended::Refused),
-            Reply::Single(bytes) => timeout_at(until, self.writer.write_all(&bytes)).await,
-            Reply::Chunks(chunks) => {
-                timeout_at(until, write_chunks(&mut self.writer, &mut self.file_buffer, &chunks)).await
+    async fn send(&mut self) -> Result<(), Ended> {
+        self.outbox.send(&self.stream, self.limits.idle).await?;
+        if self.outbox.is_closing() {
+            return Err(Ended::Refused);
+        }
+        self.active_at = Instant::now();
+        Ok(())
+    }
+
+    fn arrived(&mut self) {
+        self.active_at = Instant::now();
+        let quiet_at = self.active_at + QUIET;
+        if self.alarm.deadline() > quiet_at {
+            self.alarm.as_mut().reset(quiet_at);
+        }
+    }
+
+    fn alarm_went_off(&mut self) -> Result<(), Ended> {
+        let now = Instant::now();
+        let quiet_at = self.active_at + QUIET;
+        let idle_at = self.active_at + self.limits.idle;
+        let next = if now < quiet_at {
+            quiet_at
+        } else {
+            self.outbox.release();
+            if self.buffer.is_empty() {
+                self.buffer = BytesMut::new();
             }
+            if self.pipeline.is_empty() && now >= idle_at {
+                return Err(Ended::Idle);
+            }
+            // A request that waits for longer than the idle time is looked at again then.
+            idle_at.max(now + QUIET)
         };
-        match sent {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(Ended::Idle),
-        }
-    }
-}
-
-/// Writes a reply in pieces. Small file ranges go into one buffer with the bytes around them, so that an ordinary reply
-/// is one write; large ones follow in steps of [`FILE_BUFFER_BYTES`].
-async fn write_chunks(writer: &mut OwnedWriteHalf, buffer: &mut Vec<u8>, chunks: &[Chunk]) -> io::Result<()> {
-    buffer.clear();
-    for chunk in chunks {
-        match chunk {
-            Chunk::Bytes(bytes) => {
-                if buffer.len() + bytes.len() > FILE_BUFFER_BYTES && !buffer.is_empty() {
-                    write_both(writer, buffer, bytes).await?;
-                    buffer.clear();
-                } else {
-                    buffer.extend_from_slice(bytes);
-                }
-            }
-            Chunk::File { file, position, len } => {
-                let (mut position, mut left) = (*position, *len);
-                while left > 0 {
-                    if buffer.len() >= FILE_BUFFER_BYTES {
-                        writer.write_all(buffer).await?;
-                        buffer.clear();
-                    }
-                    let step = left.min(FILE_BUFFER_BYTES - buffer.len());
-                    let at = buffer.len();
-                    buffer.resize(at + step, 0);
-                    let filled = file.read_at(&mut buffer[at..], position).map_err(io::Error::other)?;
-                    if filled < step {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                    position += step as u64;
-                    left -= step;
-                }
-            }
-        }
-    }
-    writer.write_all(buffer).await?;
-    // An idle connection keeps no buffer.
-    *buffer = Vec::new();
-    Ok(())
-}
-
-async fn write_both(writer: &mut OwnedWriteHalf, first: &[u8], second: &[u8]) -> io::Result<()> {
-    let written = writer.write_vectored(&[IoSlice::new(first), IoSlice::new(second)]).await?;
-    if written < first.len() {
-        writer.write_all(&first[written..]).await?;
-        writer.write_all(second).await
-    } else {
-        writer.write_all(&second[written - first.len()..]).await
+        self.alarm.as_mut().reset(next);
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::budget::Budget;
 use super::connection;
@@ -86,7 +86,10 @@ pub async fn run<S: Service>(
     while !*stopping.borrow() {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                log_panic(&name, ended.err());
+                continue;
+            }
             _ = stopping.changed() => break,
         };
         let (stream, remote) = match accepted {
@@ -113,14 +116,33 @@ pub async fn run<S: Service>(
         let stopping = stopping.clone();
         tasks.spawn(async move {
             let _admission = admission;
-            connection::serve(stream, peer, shared.service.clone(), shared.limits.clone(), shared.budget.clone(), stopping)
-                .await;
+            connection::serve(
+                stream,
+                peer,
+                shared.service.clone(),
+                shared.limits.clone(),
+                shared.budget.clone(),
+                stopping,
+            )
+            .await;
         });
     }
     drop(listener);
-    let drained = tokio::time::timeout(drain, async { while tasks.join_next().await.is_some() {} }).await;
+    let finish = async {
+        while let Some(ended) = tasks.join_next().await {
+            log_panic(&name, ended.err());
+        }
+    };
+    let drained = tokio::time::timeout(drain, finish).await;
     if drained.is_err() {
         warn!(listener = %name, connections = tasks.len(), "connections did not finish in time and are ended");
         tasks.shutdown().await;
+    }
+}
+
+/// A panic in a handler is our fault and costs the connection it came from, nothing more.
+fn log_panic(listener: &str, error: Option<tokio::task::JoinError>) {
+    if error.is_some_and(|error| error.is_panic()) {
+        error!(listener, "a request handler panicked; its connection was closed");
     }
 }

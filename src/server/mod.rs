@@ -4,6 +4,7 @@
 pub mod budget;
 pub mod connection;
 pub mod listener;
+mod outbox;
 pub mod pipeline;
 
 use std::future::Future;
@@ -44,7 +45,7 @@ pub struct Peer {
 /// for a moment and write to the page cache, but must not wait.
 pub trait Service: Send + Sync + 'static {
     /// Begins a request.
-    fn call(&self, peer: &Peer, frame: Bytes) -> Outcome;
+    fn call(&self, peer: &Arc<Peer>, frame: Bytes) -> Outcome;
 }
 
 /// Limits of a server; every one of them bounds memory or descriptors.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use super::PendingReply;
 use crate::protocol::reply::{Chunk, Reply};
@@ -48,25 +48,28 @@ impl Pipeline {
         self.bytes
     }
 
-    /// The oldest reply, when it is ready. Never completes while nothing is under way. Cancel safe: a reply that is
-    /// not taken stays first.
+    /// The oldest reply, when it is ready. Pending while nothing is under way.
     ///
     /// Only the oldest is polled: the others' effects are done, and their replies could not be sent anyway.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Reply> {
+        let Some((slot, held)) = self.slots.front_mut() else {
+            return Poll::Pending;
+        };
+        let reply = match slot {
+            Slot::Ready(reply) => std::mem::replace(reply, Reply::None),
+            Slot::Waiting(waiting) => match waiting.as_mut().poll(context) {
+                Poll::Ready(reply) => reply,
+                Poll::Pending => return Poll::Pending,
+            },
+        };
+        self.bytes -= *held;
+        self.slots.pop_front();
+        Poll::Ready(reply)
+    }
+
+    /// As [`Pipeline::poll_next`]. Cancel safe: a reply that is not taken stays first.
     pub async fn next(&mut self) -> Reply {
-        poll_fn(|context| {
-            let Some((slot, held)) = self.slots.front_mut() else { return Poll::Pending };
-            let reply = match slot {
-                Slot::Ready(reply) => std::mem::replace(reply, Reply::None),
-                Slot::Waiting(waiting) => match waiting.as_mut().poll(context) {
-                    Poll::Ready(reply) => reply,
-                    Poll::Pending => return Poll::Pending,
-                },
-            };
-            self.bytes -= *held;
-            self.slots.pop_front();
-            Poll::Ready(reply)
-        })
-        .await
+        poll_fn(|context| self.poll_next(context)).await
     }
 }
 

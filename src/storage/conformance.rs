@@ -56,9 +56,7 @@ fn absent_is_not_empty(store: &dyn StateStore) {
     batch.delete(KeySpace::Topics, *b"never there");
     store.write(batch, Durability::Synced).expect("delete");
     assert_eq!(store.get(KeySpace::Topics, b"a"), Ok(None));
-    store
-        .write(WriteBatch::new(), Durability::Synced)
-        .expect("an empty batch");
+    store.write(WriteBatch::new(), Durability::Synced).expect("an empty batch");
 }
 
 fn spaces_are_apart(store: &dyn StateStore) {
@@ -91,20 +89,11 @@ fn scans_are_ordered_and_bounded(store: &dyn StateStore) {
         put(store, KeySpace::Topics, key, b"v");
     }
     let under = |prefix: &[u8]| -> Vec<Vec<u8>> {
-        rows(store, KeySpace::Topics, prefix)
-            .into_iter()
-            .map(|(key, _)| key)
-            .collect()
+        rows(store, KeySpace::Topics, prefix).into_iter().map(|(key, _)| key).collect()
     };
     assert_eq!(under(b""), keys.map(<[u8]>::to_vec).to_vec());
-    assert_eq!(
-        under(b"a"),
-        keys[1..4].iter().map(|k| k.to_vec()).collect::<Vec<_>>()
-    );
-    assert_eq!(
-        under(b"a\xff"),
-        keys[2..4].iter().map(|k| k.to_vec()).collect::<Vec<_>>()
-    );
+    assert_eq!(under(b"a"), keys[1..4].iter().map(|k| k.to_vec()).collect::<Vec<_>>());
+    assert_eq!(under(b"a\xff"), keys[2..4].iter().map(|k| k.to_vec()).collect::<Vec<_>>());
     assert_eq!(under(b"\xff"), vec![b"\xff\xff".to_vec()]);
     assert_eq!(under(b"c"), Vec::<Vec<u8>>::new());
 
@@ -112,11 +101,7 @@ fn scans_are_ordered_and_bounded(store: &dyn StateStore) {
     store
         .scan_prefix(KeySpace::Topics, b"a", &mut |_, _| {
             seen += 1;
-            if seen == 2 {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            if seen == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .expect("scan");
     assert_eq!(seen, 2);
@@ -144,10 +129,7 @@ fn an_oversized_batch_writes_nothing(store: &dyn StateStore) {
     batch.put(KeySpace::Topics, *b"small", *b"1");
     batch.put(KeySpace::Topics, *b"big", vec![0; MAX_BATCH_BYTES]);
     let refused = store.write(batch, Durability::Synced);
-    assert!(
-        matches!(refused, Err(StateError::BatchTooLarge { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(StateError::BatchTooLarge { .. })), "{refused:?}");
     assert_eq!(store.get(KeySpace::Topics, b"small"), Ok(None));
 }
 
@@ -185,10 +167,7 @@ where
         prop::option::of(prop::collection::vec(any::<u8>(), 0..16)),
     );
     let steps = prop::collection::vec((prop::collection::vec(op, 0..6), any::<bool>()), 0..12);
-    let config = Config {
-        cases: 12,
-        ..Config::default()
-    };
+    let config = Config { cases: 12, ..Config::default() };
     TestRunner::new(config)
         .run(&steps, |steps| {
             let mut open = place();

@@ -35,10 +35,7 @@ impl MemoryState {
 
     /// A new, open handle on the same rows: what the next process would find on the disk.
     pub fn reopen(&self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-            closed: RwLock::new(false),
-        }
+        Self { shared: Arc::clone(&self.shared), closed: RwLock::new(false) }
     }
 
     fn check_open(&self) -> Result<(), StateError> {

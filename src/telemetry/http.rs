@@ -44,7 +44,9 @@ pub async fn run(listener: TcpListener, exposed: Arc<Exposed>, mut stopping: wat
                 continue;
             }
         };
-        let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
+            continue;
+        };
         let exposed = exposed.clone();
         let mut stopping = stopping.clone();
         tokio::spawn(async move {

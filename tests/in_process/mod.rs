@@ -18,12 +18,15 @@ use tidelog::metadata::{
     Controller, ControllerOptions, NewTopic, Overrides, PartitionLimit, ProducerIds, Topic,
 };
 use tidelog::partition::Registry;
+use tidelog::partition::checkpoints::Checkpoints;
 use tidelog::partition::flusher::{Flusher, FlusherThread};
+use tidelog::partition::metrics::FlushMetrics;
 use tidelog::protocol::reply::Reply;
 use tidelog::record::BatchBuilder;
 use tidelog::server::{Outcome, Peer, Service};
 use tidelog::storage::rocks::blocking::Blocking;
 use tidelog::storage::segment::FileCache;
+use tidelog::storage::segment::space::Disk;
 use tidelog::storage::{MemoryState, StateStore};
 
 /// The version that today's clients use; topics go by id.
@@ -33,7 +36,7 @@ const PRODUCE: i16 = 13;
 pub struct InProcess {
     dispatcher: Dispatcher,
     topic: Arc<Topic>,
-    peer: Peer,
+    peer: Arc<Peer>,
     runtime: tokio::runtime::Runtime,
     _flusher: FlusherThread,
     _dir: tempfile::TempDir,
@@ -43,30 +46,22 @@ impl InProcess {
     /// A broker with a topic of that many partitions; `settings` as on the command line.
     pub fn new(partitions: i32, settings: &[(&str, &str)]) -> InProcess {
         let dir = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut overrides = vec![("log.dirs".to_owned(), dir.path().display().to_string())];
-        overrides.extend(
-            settings
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
-        );
-        let sources = Sources {
-            overrides,
-            ..Sources::default()
-        };
+        overrides.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let sources = Sources { overrides, ..Sources::default() };
         let config = Arc::new(BrokerConfig::load(&sources).unwrap().config);
-        let data_dir = Arc::new(DataDir::open(&config.log_dirs).unwrap());
+        let data_dir = DataDir::open(&config.log_dirs).unwrap();
         let state: Arc<dyn StateStore> = Arc::new(MemoryState::new());
         let identity = data_dir.identity(&*state, config.node_id).unwrap();
-        let flusher = Flusher::start(data_dir.path()).unwrap();
+        let metrics = prometheus::Registry::new();
+        let flusher = Flusher::start(data_dir.path(), FlushMetrics::register(&metrics).unwrap()).unwrap();
         let registry = Arc::new(Registry::new(
             data_dir.path(),
             FileCache::new(512),
             flusher.queue(),
+            Arc::new(Disk::new(data_dir.path(), None).unwrap()),
             true,
             [],
         ));
@@ -75,39 +70,23 @@ impl InProcess {
             new_topic_id: Arc::new(cluster_id::random_uuid),
         };
         let logs = Box::new(TopicLogs::new(registry.clone(), config.clone()));
-        let controller = runtime
-            .block_on(Controller::open(state.clone(), identity, logs, options))
-            .unwrap();
+        let controller = runtime.block_on(Controller::open(state.clone(), identity, logs, options)).unwrap();
         let services = Arc::new(Services {
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
             metrics: ApiMetrics::register(&prometheus::Registry::new()).unwrap(),
-            producer_ids: Arc::new(ProducerIds::new(Blocking::new(
-                state,
-                Blocking::DEFAULT_CALLS_MAX,
-            ))),
+            producer_ids: Arc::new(ProducerIds::new(Blocking::new(state, Blocking::DEFAULT_CALLS_MAX))),
             partitions: registry,
-            data_dir,
+            checkpoints: Checkpoints::new(data_dir.path()),
             controller: Arc::new(controller),
             config,
         });
-        let new = NewTopic {
-            name: "topic".into(),
-            partitions,
-            overrides: Overrides::default(),
-        };
-        let topic = runtime
-            .block_on(services.controller.create_topics(vec![new]))
-            .remove(0)
-            .unwrap();
+        let new = NewTopic { name: "topic".into(), partitions, overrides: Overrides::default() };
+        let topic = runtime.block_on(services.controller.create_topics(vec![new])).remove(0).unwrap();
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9092));
         InProcess {
             dispatcher: Dispatcher::new(services),
             topic,
-            peer: Peer {
-                remote: address,
-                local: address,
-                listener: "PLAINTEXT".into(),
-            },
+            peer: Arc::new(Peer { remote: address, local: address, listener: "PLAINTEXT".into() }),
             runtime,
             _flusher: flusher,
             _dir: dir,
@@ -118,18 +97,12 @@ impl InProcess {
     pub fn frame(&self, batches: i32, records: &Bytes, acks: i16) -> Bytes {
         let data = (0..batches)
             .map(|index| {
-                PartitionProduceData::default()
-                    .with_index(index)
-                    .with_records(Some(records.clone()))
+                PartitionProduceData::default().with_index(index).with_records(Some(records.clone()))
             })
             .collect();
-        let request = ProduceRequest::default()
-            .with_acks(acks)
-            .with_timeout_ms(30_000)
-            .with_topic_data(vec![
-                TopicProduceData::default()
-                    .with_topic_id(self.topic.id)
-                    .with_partition_data(data),
+        let request =
+            ProduceRequest::default().with_acks(acks).with_timeout_ms(30_000).with_topic_data(vec![
+                TopicProduceData::default().with_topic_id(self.topic.id).with_partition_data(data),
             ]);
         let header = RequestHeader::default()
             .with_request_api_key(ApiKey::Produce as i16)
@@ -137,9 +110,7 @@ impl InProcess {
             .with_correlation_id(7)
             .with_client_id(Some(StrBytes::from_static_str("bench")));
         let mut frame = BytesMut::new();
-        header
-            .encode(&mut frame, ProduceRequest::header_version(PRODUCE))
-            .unwrap();
+        header.encode(&mut frame, ProduceRequest::header_version(PRODUCE)).unwrap();
         request.encode(&mut frame, PRODUCE).unwrap();
         frame.freeze()
     }
@@ -155,17 +126,11 @@ impl InProcess {
             Outcome::Now(reply) => reply,
             Outcome::Later(reply) | Outcome::Alone(reply) => self.runtime.block_on(reply),
         };
-        let Reply::Single(frame) = reply else {
-            panic!("no answer: {reply:?}")
-        };
+        let Reply::Single(frame) = reply else { panic!("no answer: {reply:?}") };
         let mut body = frame.slice(4..);
         ResponseHeader::decode(&mut body, ProduceResponse::header_version(PRODUCE)).unwrap();
         let response = ProduceResponse::decode(&mut body, PRODUCE).unwrap();
-        for partition in response
-            .responses
-            .iter()
-            .flat_map(|topic| &topic.partition_responses)
-        {
+        for partition in response.responses.iter().flat_map(|topic| &topic.partition_responses) {
             assert_eq!(partition.error_code, 0, "partition {}", partition.index);
         }
     }
@@ -176,14 +141,10 @@ pub fn batch(batch_bytes: usize, value_bytes: usize) -> Bytes {
     let mut value = BytesMut::new();
     (0..value_bytes).for_each(|at| value.put_u8(b'A' + (at * 7 % 26) as u8));
     let records = batch_bytes.div_ceil(value_bytes);
-    let now_ms = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_millis() as i64;
+    let now_ms =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
     (0..records)
-        .fold(BatchBuilder::new(), |batch, _| {
-            batch.record(now_ms, None, Some(&value))
-        })
+        .fold(BatchBuilder::new(), |batch, _| batch.record(now_ms, None, Some(&value)))
         .build()
         .unwrap()
 }

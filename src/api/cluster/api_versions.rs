@@ -16,7 +16,8 @@ const FEATURES_FROM: i16 = 3;
 /// Lists every API that is served. No feature is finalised yet: each one is when it is served.
 pub fn handle(context: &Context, request: ApiVersionsRequest) -> ApiVersionsResponse {
     if context.version >= SOFTWARE_FROM
-        && !(is_software_word(&request.client_software_name) && is_software_word(&request.client_software_version))
+        && !(is_software_word(&request.client_software_name)
+            && is_software_word(&request.client_software_version))
     {
         return ApiVersionsResponse::default().with_error_code(ResponseError::InvalidRequest.code());
     }
@@ -38,7 +39,10 @@ pub fn unsupported() -> ApiVersionsResponse {
 }
 
 fn version_of(entry: &catalog::Entry) -> ApiVersion {
-    ApiVersion::default().with_api_key(entry.key).with_min_version(entry.advertised_min).with_max_version(entry.max)
+    ApiVersion::default()
+        .with_api_key(entry.key)
+        .with_min_version(entry.advertised_min)
+        .with_max_version(entry.max)
 }
 
 /// Kafka's rule for client names and versions (`ApiVersionsRequest.isValid`, KIP-511): letters, digits, and `-` or `.`

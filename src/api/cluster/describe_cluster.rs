@@ -27,7 +27,8 @@ pub fn handle(context: &Context, request: DescribeClusterRequest) -> DescribeClu
         .with_host(StrBytes::from_string(host))
         .with_port(port)
         .with_rack(config.rack.clone().map(StrBytes::from_string));
-    let operations = if request.include_cluster_authorized_operations { CLUSTER_OPERATIONS } else { NOT_ASKED };
+    let operations =
+        if request.include_cluster_authorized_operations { CLUSTER_OPERATIONS } else { NOT_ASKED };
     DescribeClusterResponse::default()
         .with_endpoint_type(BROKERS)
         .with_cluster_id(StrBytes::from_string(context.services.image().cluster_id.to_string()))

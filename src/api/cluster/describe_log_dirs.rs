@@ -29,8 +29,11 @@ pub fn handle(context: &Context, request: DescribeLogDirsRequest) -> DescribeLog
         Some(topics) => {
             for asked in topics {
                 if let Some(topic) = image.topic(&asked.topic) {
-                    let entry = wanted.entry(topic.name.clone()).or_insert_with(|| (topic.clone(), Vec::new()));
-                    entry.1.extend(asked.partitions.into_iter().filter(|index| (0..topic.partitions).contains(index)));
+                    let entry =
+                        wanted.entry(topic.name.clone()).or_insert_with(|| (topic.clone(), Vec::new()));
+                    entry.1.extend(
+                        asked.partitions.into_iter().filter(|index| (0..topic.partitions).contains(index)),
+                    );
                 }
             }
         }
@@ -55,10 +58,10 @@ pub fn handle(context: &Context, request: DescribeLogDirsRequest) -> DescribeLog
                 .with_partitions(partitions),
         );
     }
-    match services.partitions.space() {
-        Ok(space) => {
-            result.total_bytes = space.total_bytes;
-            result.usable_bytes = space.usable_bytes;
+    match services.partitions.disk().room() {
+        Ok(room) => {
+            let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+            (result.total_bytes, result.usable_bytes) = (bytes(room.total), bytes(room.usable));
         }
         Err(error) => {
             warn!(%error, "the room of the log directory is unknown");

@@ -11,14 +11,20 @@ use crate::config::{AlterKind, AlterOp};
 /// Replaces the overrides of each resource: what is not named goes back to its default.
 pub async fn handle(context: Context, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
+    let names =
+        request.resources.iter().map(|resource| (resource.resource_type, resource.resource_name.as_str()));
+    let again = shape::named_again(names);
     for resource in &request.resources {
-        let outcome = if resource.resource_type == TOPIC {
+        let outcome = if again.contains(&(resource.resource_type, resource.resource_name.as_str())) {
+            Err(shape::refused_again())
+        } else if resource.resource_type == TOPIC {
             let ops = resource.configs.iter().map(|config| AlterOp {
                 name: config.name.to_string(),
                 op: AlterKind::Set,
                 value: config.value.as_ref().map(ToString::to_string),
             });
-            shape::change_topic(&context, &resource.resource_name, ops.collect(), true, request.validate_only).await
+            shape::change_topic(&context, &resource.resource_name, ops.collect(), true, request.validate_only)
+                .await
         } else {
             Err(shape::not_changeable(resource.resource_type))
         };

@@ -47,15 +47,19 @@ fn entries(context: &Context, resource: &DescribeConfigsResource) -> Result<Vec<
                 };
                 (error.code(), format!("The topic '{}' does not exist.", name.escape_debug()))
             })?;
-            describe_topic(&services.config, &TopicOverrides((*topic.overrides).clone())).map_err(|error| shape::refused(&error))
+            describe_topic(&services.config, &TopicOverrides((*topic.overrides).clone()))
+                .map_err(|error| shape::refused(&error))
         }
         // An empty name asks for the cluster-wide dynamic defaults, of which there are none.
         BROKER if name.is_empty() => Ok(Vec::new()),
         BROKER if name.parse() == Ok(services.config.node_id) => Ok(describe_broker(&services.config)),
         BROKER => Err((
             ResponseError::InvalidRequest.code(),
-            format!("Unexpected broker id, expected {} or empty string, but received {}",
-                services.config.node_id, name.escape_debug()),
+            format!(
+                "Unexpected broker id, expected {} or empty string, but received {}",
+                services.config.node_id,
+                name.escape_debug()
+            ),
         )),
         other => Err(shape::not_changeable(other)),
     }

@@ -1,7 +1,9 @@
 //! IncrementalAlterConfigs (key 44): set, delete, append, subtract (KIP-339).
 
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, IncrementalAlterConfigsRequest};
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, IncrementalAlterConfigsRequest,
+};
 use kafka_protocol::messages::incremental_alter_configs_response::{
     AlterConfigsResourceResponse, IncrementalAlterConfigsResponse,
 };
@@ -12,10 +14,20 @@ use crate::api::context::Context;
 use crate::config::{AlterKind, AlterOp};
 
 /// Changes each resource for itself.
-pub async fn handle(context: Context, request: IncrementalAlterConfigsRequest) -> IncrementalAlterConfigsResponse {
+pub async fn handle(
+    context: Context,
+    request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
     let mut responses = Vec::with_capacity(request.resources.len());
+    let names =
+        request.resources.iter().map(|resource| (resource.resource_type, resource.resource_name.as_str()));
+    let again = shape::named_again(names);
     for resource in &request.resources {
-        let outcome = change(&context, resource, request.validate_only).await;
+        let outcome = if again.contains(&(resource.resource_type, resource.resource_name.as_str())) {
+            Err(shape::refused_again())
+        } else {
+            change(&context, resource, request.validate_only).await
+        };
         let (code, message) = outcome.err().map_or((0, None), |(code, message)| (code, Some(message)));
         responses.push(
             AlterConfigsResourceResponse::default()
@@ -28,7 +40,11 @@ pub async fn handle(context: Context, request: IncrementalAlterConfigsRequest) -
     IncrementalAlterConfigsResponse::default().with_responses(responses)
 }
 
-async fn change(context: &Context, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), Refused> {
+async fn change(
+    context: &Context,
+    resource: &AlterConfigsResource,
+    validate_only: bool,
+) -> Result<(), Refused> {
     if resource.resource_type != TOPIC {
         return Err(shape::not_changeable(resource.resource_type));
     }
@@ -40,10 +56,17 @@ async fn change(context: &Context, resource: &AlterConfigsResource, validate_onl
             2 => AlterKind::Append,
             3 => AlterKind::Subtract,
             other => {
-                return Err((ResponseError::InvalidRequest.code(), format!("there is no config operation {other}")));
+                return Err((
+                    ResponseError::InvalidRequest.code(),
+                    format!("there is no config operation {other}"),
+                ));
             }
         };
-        ops.push(AlterOp { name: config.name.to_string(), op: kind, value: config.value.as_ref().map(ToString::to_string) });
+        ops.push(AlterOp {
+            name: config.name.to_string(),
+            op: kind,
+            value: config.value.as_ref().map(ToString::to_string),
+        });
     }
     shape::change_topic(context, &resource.resource_name, ops, false, validate_only).await
 }

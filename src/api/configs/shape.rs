@@ -1,11 +1,13 @@
 //! What the config requests share: resource types, codes of sources and types, and the change itself.
 
+use std::collections::HashSet;
+
 use kafka_protocol::ResponseError;
 
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
-use crate::config::{AlterOp, ConfigError, Source, TopicOverrides, ValueType, alter};
-use crate::metadata::TopicRef;
+use crate::config::{AlterOp, BrokerConfig, ConfigError, Source, TopicOverrides, ValueType, alter, resolve};
+use crate::metadata::{SetOverridesError, Topic, TopicRef};
 
 /// `ConfigResource.Type.TOPIC`.
 pub const TOPIC: i8 = 2;
@@ -41,11 +43,24 @@ pub fn type_code(value_type: ValueType) -> i8 {
 
 /// Kafka's code for a refused setting.
 pub fn refused(error: &ConfigError) -> Refused {
-    let code = if error.is_invalid_request() { ResponseError::InvalidRequest } else { ResponseError::InvalidConfig };
+    let code =
+        if error.is_invalid_request() { ResponseError::InvalidRequest } else { ResponseError::InvalidConfig };
     (code.code(), error.to_string())
 }
 
-/// Changes a topic's overrides, starting from the present ones or from none.
+/// The resources that one request names more than once: nobody can say which of the changes should hold.
+pub fn named_again<'a>(all: impl Iterator<Item = (i8, &'a str)>) -> HashSet<(i8, &'a str)> {
+    let mut seen = HashSet::new();
+    all.filter(|resource| !seen.insert(*resource)).collect()
+}
+
+/// Kafka's answer for each of [`named_again`].
+pub fn refused_again() -> Refused {
+    (ResponseError::InvalidRequest.code(), "Each resource must appear at most once.".to_owned())
+}
+
+/// Changes a topic's overrides, starting from the present ones or from none. Two changes at once are made one after the
+/// other, each on top of the one before.
 ///
 /// # Errors
 /// Code and message, as Kafka gives them; nothing is changed then.
@@ -59,27 +74,60 @@ pub async fn change_topic(
     let services = &context.services;
     let image = services.image();
     let Some(topic) = image.topic(name) else {
-        return Err((
-            ResponseError::UnknownTopicOrPartition.code(),
-            format!("The topic '{}' does not exist.", name.escape_debug()),
-        ));
+        let error = match crate::metadata::topics::validate_name(name) {
+            Ok(()) => ResponseError::UnknownTopicOrPartition,
+            Err(_) => ResponseError::InvalidTopicException,
+        };
+        return Err((error.code(), format!("The topic '{}' does not exist.", name.escape_debug())));
     };
-    let present = if replace { TopicOverrides::default() } else { TopicOverrides((*topic.overrides).clone()) };
-    let next = alter(&present, &ops).map_err(|error| refused(&error))?;
+    let config = services.config.clone();
+    let change = move |topic: &Topic| {
+        let present =
+            if replace { TopicOverrides::default() } else { TopicOverrides((*topic.overrides).clone()) };
+        checked(&config, &present, &ops).map(|overrides| overrides.0).map_err(ChangeError)
+    };
     if validate_only {
-        return Ok(());
+        return change(topic).map(drop).map_err(|error| error.0);
     }
-    let changed = services.controller.set_overrides(TopicRef::Id(topic.id), next.0).await;
-    changed.map(|_| ()).map_err(|error| (error.code(), error.to_string()))
+    let changed = services.controller.edit_overrides(TopicRef::Id(topic.id), change).await;
+    let topic = changed.map_err(|error| error.0)?;
+    // What is answered holds from the next request on.
+    services.partitions.reconfigure(topic.id, topic.partitions, &services.topic_config(&topic));
+    Ok(())
+}
+
+/// A topic's overrides after `ops`, checked one by one and against each other.
+///
+/// # Errors
+/// Code and message, as Kafka gives them.
+pub fn checked(
+    config: &BrokerConfig,
+    present: &TopicOverrides,
+    ops: &[AlterOp],
+) -> Result<TopicOverrides, Refused> {
+    let next = alter(present, ops).map_err(|error| refused(&error))?;
+    resolve(config, &next).map_err(|error| refused(&error))?;
+    Ok(next)
+}
+
+struct ChangeError(Refused);
+
+impl From<SetOverridesError> for ChangeError {
+    fn from(error: SetOverridesError) -> Self {
+        ChangeError((error.code(), error.to_string()))
+    }
 }
 
 /// Why a resource that is not a topic cannot be changed.
 pub fn not_changeable(resource_type: i8) -> Refused {
     match resource_type {
+        // As Kafka answers for a key that cannot be changed while it runs.
         BROKER => (
-            ResponseError::InvalidConfig.code(),
+            ResponseError::InvalidRequest.code(),
             "broker settings are read at start: change server.properties and restart".to_owned(),
         ),
-        other => (ResponseError::InvalidRequest.code(), format!("configs of resource type {other} are not served")),
+        other => {
+            (ResponseError::InvalidRequest.code(), format!("configs of resource type {other} are not served"))
+        }
     }
 }

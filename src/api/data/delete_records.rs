@@ -35,7 +35,9 @@ pub async fn handle(context: Context, request: DeleteRecordsRequest) -> DeleteRe
                 .with_low_watermark(low_watermark)
         });
         let partitions = partitions.collect();
-        response.topics.push(DeleteRecordsTopicResult::default().with_name(wanted.name).with_partitions(partitions));
+        response
+            .topics
+            .push(DeleteRecordsTopicResult::default().with_name(wanted.name).with_partitions(partitions));
     }
     if raised && !context.services.checkpoint().await {
         // Deleted records must not come back after a crash: without the checkpoint nothing was deleted for good.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::FetchRequest;
-use kafka_protocol::messages::fetch_response::{EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::fetch_response::{
+    EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData,
+};
 use kafka_protocol::messages::{BrokerId, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::Notify;
@@ -26,6 +28,8 @@ use crate::server::Outcome;
 
 /// First version that names topics by id (KIP-516).
 const TOPIC_ID_FROM: i16 = 13;
+/// `isolation_level` of a client that passes over aborted records.
+const READ_COMMITTED: i8 = 1;
 /// Longest wait that is granted, whatever the client asks for: it bounds how long an abandoned request lives.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
@@ -45,6 +49,7 @@ struct Fetch {
     max_bytes: usize,
     min_bytes: usize,
     deadline: Instant,
+    read_committed: bool,
 }
 
 /// Answers at once when there is enough, an error, or no time to wait; otherwise when the high watermarks have moved
@@ -68,8 +73,9 @@ pub fn handle(context: Context, correlation_id: i32, request: FetchRequest) -> O
         }
     };
     let image = context.services.image();
-    let targets = wishes.into_iter().map(|(key, wish)| Target { found: find(&context, &image, &key), key, wish });
-    let server_max = context.services.config.fetch_max_bytes as usize;
+    let targets =
+        wishes.into_iter().map(|(key, wish)| Target { found: find(&context, &image, &key), key, wish });
+    let server_max = context.services.config.fetch_max_bytes;
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64).min(WAIT_MAX);
     let fetch = Fetch {
         targets: targets.collect(),
@@ -78,6 +84,7 @@ pub fn handle(context: Context, correlation_id: i32, request: FetchRequest) -> O
         max_bytes: (request.max_bytes.max(0) as usize).min(server_max),
         min_bytes: request.min_bytes.max(0) as usize,
         deadline: now + wait,
+        read_committed: request.isolation_level == READ_COMMITTED,
         context,
     };
     let read = fetch.read();
@@ -137,9 +144,12 @@ struct Read {
 impl Fetch {
     fn read(&self) -> Read {
         let now_ms = self.context.services.now_ms();
-        let mut read = Read { partitions: Vec::with_capacity(self.targets.len()), bytes: 0, must_answer: false };
+        let mut read =
+            Read { partitions: Vec::with_capacity(self.targets.len()), bytes: 0, must_answer: false };
         for target in &self.targets {
-            let (data, records) = self.read_one(target, read.bytes, now_ms);
+            let (mut data, records) = self.read_one(target, read.bytes, now_ms);
+            // Null for those who do not ask, as in Kafka. Without transactions none was aborted.
+            data.aborted_transactions = self.read_committed.then(Vec::new);
             read.must_answer |= data.error_code != 0 || data.diverging_epoch.epoch >= 0;
             read.bytes += records.as_ref().map_or(0, Chunk::len);
             read.partitions.push((data, records));
@@ -150,7 +160,7 @@ impl Fetch {
     fn read_one(&self, target: &Target, bytes_so_far: usize, now_ms: i64) -> (PartitionData, Option<Chunk>) {
         let partition = match &target.found {
             Ok(partition) => partition,
-            Err(code) => return (refused(target.key.partition, *code, -1), None),
+            Err(code) => return (refused(target.key.partition, *code), None),
         };
         let left = self.max_bytes.saturating_sub(bytes_so_far);
         let request = ReadRequest {
@@ -163,10 +173,7 @@ impl Fetch {
         };
         match partition.read(request, now_ms) {
             Ok(outcome) => shape(target.key.partition, outcome),
-            Err(error) => {
-                let high_watermark = partition.high_watermark();
-                (refused(target.key.partition, error.code(), high_watermark), None)
-            }
+            Err(error) => (refused(target.key.partition, error.code()), None),
         }
     }
 
@@ -190,16 +197,20 @@ impl Fetch {
     }
 
     fn reply(&self, read: Read) -> Reply {
-        let sessions = &self.context.services.fetch_sessions;
-        let mut topics: Vec<TopicPart> = Vec::new();
-        for (target, (data, records)) in self.targets.iter().zip(read.partitions) {
+        self.context.services.metrics.observe_fetch(read.bytes);
+        let told = self.targets.iter().zip(&read.partitions).map(|(target, (data, records))| {
             let told = Told {
                 high_watermark: data.high_watermark,
                 log_start_offset: data.log_start_offset,
                 error: data.error_code,
                 has_content: records.is_some() || data.diverging_epoch.epoch >= 0,
             };
-            if !sessions.is_news(self.mode, &target.key, told) {
+            (&target.key, told)
+        });
+        let news = self.context.services.fetch_sessions.news(self.mode, told);
+        let mut topics: Vec<TopicPart> = Vec::new();
+        for ((target, (data, records)), news) in self.targets.iter().zip(read.partitions).zip(news) {
+            if !news {
                 continue;
             }
             let same_topic = |part: &&mut TopicPart| {
@@ -244,15 +255,16 @@ fn shape(index: i32, outcome: ReadOutcome) -> (PartitionData, Option<Chunk>) {
     if let Some((epoch, end_offset)) = outcome.diverging {
         data.diverging_epoch = EpochEndOffset::default().with_epoch(epoch).with_end_offset(end_offset);
     }
-    let records = outcome.slice.map(|slice| Chunk::File { file: slice.file, position: slice.position, len: slice.len });
+    let records =
+        outcome.slice.map(|slice| Chunk::File { file: slice.file, position: slice.position, len: slice.len });
     (data, records)
 }
 
-fn refused(index: i32, code: i16, high_watermark: i64) -> PartitionData {
+fn refused(index: i32, code: i16) -> PartitionData {
     PartitionData::default()
         .with_partition_index(index)
         .with_error_code(code)
-        .with_high_watermark(high_watermark)
+        .with_high_watermark(-1)
         .with_last_stable_offset(-1)
         .with_log_start_offset(-1)
         .with_preferred_read_replica(BrokerId(-1))

@@ -1,7 +1,7 @@
 //! Incremental fetch sessions (KIP-227): a client names its partitions once, later requests name what changed, and the
 //! answers hold only partitions with news. The rules are those of Kafka's `FetchManager.newContext`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -16,6 +16,9 @@ const INITIAL_EPOCH: i32 = 0;
 const FINAL_EPOCH: i32 = -1;
 /// A session not used for so long may be replaced when the cache is full (`FetchSession` eviction, 2 minutes).
 const EVICTABLE_AFTER: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Partitions in all sessions together: about forty megabytes. Clients that ask for more are served without sessions.
+const PARTITIONS_MAX: usize = 200_000;
 
 /// Which partition a session fetches. Clients below version 13 name topics, others give ids.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -115,6 +118,8 @@ pub struct FetchSessions {
 #[derive(Debug, Default)]
 struct State {
     sessions: HashMap<i32, Session>,
+    /// Partitions of all sessions.
+    partitions: usize,
     next_id: i32,
 }
 
@@ -137,10 +142,11 @@ impl FetchSessions {
         forgotten: &[Key],
         now: Instant,
     ) -> Result<(Mode, Vec<(Key, Wish)>), SessionError> {
-        let mut state = self.state.lock();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
         if epoch == INITIAL_EPOCH || epoch == FINAL_EPOCH {
             if id != NO_SESSION {
-                state.sessions.remove(&id);
+                state.remove(id);
             }
             if epoch == FINAL_EPOCH || named.is_empty() {
                 return Ok((Mode::Sessionless, named));
@@ -158,38 +164,48 @@ impl FetchSessions {
         if session.uses_ids != uses_ids {
             return Err(SessionError::TopicIds);
         }
+        state.partitions -= session.partitions.len();
         session.update(named, forgotten);
+        state.partitions += session.partitions.len();
+        if state.partitions > PARTITIONS_MAX {
+            // The client begins anew and is then served without a session.
+            state.remove(id);
+            return Err(SessionError::NotFound);
+        }
         session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
         session.last_used = now;
-        let wishes = session.order.iter().filter_map(|key| Some((key.clone(), session.partitions.get(key)?.wish)));
+        let wishes =
+            session.order.iter().filter_map(|key| Some((key.clone(), session.partitions.get(key)?.wish)));
         Ok((Mode::Incremental { id }, wishes.collect()))
     }
 
-    /// Whether a partition belongs into the answer; notes what the client is told.
-    pub fn is_news(&self, mode: Mode, key: &Key, told: Told) -> bool {
+    /// Which partitions belong into the answer, in the order given; notes what the client is told.
+    pub fn news<'a>(&self, mode: Mode, told: impl Iterator<Item = (&'a Key, Told)>) -> Vec<bool> {
         let id = match mode {
-            Mode::Sessionless => return true,
+            Mode::Sessionless => return told.map(|_| true).collect(),
             Mode::Full { id } | Mode::Incremental { id } => id,
         };
         let mut state = self.state.lock();
-        let Some(session) = state.sessions.get_mut(&id) else { return true };
-        let Some(cached) = session.partitions.get_mut(key) else { return true };
-        let news = told.has_content
-            || told.error != 0
-            || cached.error != told.error
-            || cached.high_watermark != told.high_watermark
-            || cached.log_start_offset != told.log_start_offset;
-        cached.high_watermark = told.high_watermark;
-        cached.log_start_offset = told.log_start_offset;
-        cached.error = told.error;
-        if told.has_content {
-            // Who got records goes to the end: with a byte limit the others come first next time.
-            if let Some(at) = session.order.iter().position(|other| other == key) {
-                let key = session.order.remove(at);
-                session.order.push(key);
+        // A session that was replaced meanwhile: the client hears everything and, next time, that it is gone.
+        let Some(session) = state.sessions.get_mut(&id) else {
+            return told.map(|_| true).collect();
+        };
+        let all = matches!(mode, Mode::Full { .. });
+        let mut served = HashSet::new();
+        let news = told.map(|(key, told)| {
+            if told.has_content {
+                served.insert(key);
             }
+            session.partitions.get_mut(key).is_none_or(|cached| cached.is_news(told)) || all
+        });
+        let news = news.collect();
+        // Who got records goes to the end: with a byte limit the others come first next time.
+        if !served.is_empty() && served.len() < session.order.len() {
+            let (served, others) = session.order.drain(..).partition(|key| served.contains(key));
+            session.order = others;
+            session.order.extend::<Vec<Key>>(served);
         }
-        news || matches!(mode, Mode::Full { .. })
+        news
     }
 
     /// Sessions now.
@@ -203,14 +219,30 @@ impl FetchSessions {
     }
 }
 
+impl Cached {
+    /// Whether the client does not know this yet; it does afterwards.
+    fn is_news(&mut self, told: Told) -> bool {
+        let news = told.has_content
+            || told.error != 0
+            || self.error != told.error
+            || self.high_watermark != told.high_watermark
+            || self.log_start_offset != told.log_start_offset;
+        self.high_watermark = told.high_watermark;
+        self.log_start_offset = told.log_start_offset;
+        self.error = told.error;
+        news
+    }
+}
+
 impl State {
     fn open(&mut self, slots: usize, uses_ids: bool, named: &[(Key, Wish)], now: Instant) -> Option<i32> {
-        if self.sessions.len() >= slots {
-            let oldest = self.sessions.iter().min_by_key(|(_, session)| session.last_used).map(|(id, _)| *id)?;
+        while self.sessions.len() >= slots || self.partitions + named.len() > PARTITIONS_MAX {
+            let oldest =
+                self.sessions.iter().min_by_key(|(_, session)| session.last_used).map(|(id, _)| *id)?;
             if now.duration_since(self.sessions[&oldest].last_used) < EVICTABLE_AFTER {
                 return None;
             }
-            self.sessions.remove(&oldest);
+            self.remove(oldest);
         }
         loop {
             self.next_id = if self.next_id == i32::MAX { 1 } else { self.next_id + 1 };
@@ -221,24 +253,34 @@ impl State {
         let mut session =
             Session { epoch: 1, uses_ids, order: Vec::new(), partitions: HashMap::new(), last_used: now };
         session.update(named.to_vec(), &[]);
+        self.partitions += session.partitions.len();
         self.sessions.insert(self.next_id, session);
         Some(self.next_id)
+    }
+
+    fn remove(&mut self, id: i32) {
+        if let Some(session) = self.sessions.remove(&id) {
+            self.partitions -= session.partitions.len();
+        }
     }
 }
 
 impl Session {
     fn update(&mut self, named: Vec<(Key, Wish)>, forgotten: &[Key]) {
         for key in forgotten {
-            if self.partitions.remove(key).is_some() {
-                self.order.retain(|other| other != key);
-            }
+            self.partitions.remove(key);
+        }
+        if self.order.len() > self.partitions.len() {
+            // One pass for all of them: a client may forget as many as it named.
+            self.order.retain(|key| self.partitions.contains_key(key));
         }
         for (key, wish) in named {
             if let Some(cached) = self.partitions.get_mut(&key) {
                 cached.wish = wish;
             } else {
                 self.order.push(key.clone());
-                self.partitions.insert(key, Cached { wish, high_watermark: -1, log_start_offset: -1, error: 0 });
+                self.partitions
+                    .insert(key, Cached { wish, high_watermark: -1, log_start_offset: -1, error: 0 });
             }
         }
     }
@@ -269,14 +311,18 @@ mod tests {
         let (mode, all) = sessions.begin(0, 0, false, named, &[], now).unwrap();
         let Mode::Full { id } = mode else { panic!("a session is opened, not {mode:?}") };
         assert_eq!(all.len(), 2);
-        assert!(sessions.is_news(mode, &key(0), told(5, true)));
-        assert!(sessions.is_news(mode, &key(1), told(0, false)), "a full answer names every partition");
+        let both = [(&key(0), told(5, true)), (&key(1), told(0, false))];
+        assert_eq!(
+            sessions.news(mode, both.into_iter()),
+            [true, true],
+            "a full answer names every partition"
+        );
 
         let (mode, all) = sessions.begin(id, 1, false, vec![(key(0), wish(5))], &[], now).unwrap();
         assert_eq!(mode, Mode::Incremental { id });
         assert_eq!(all, vec![(key(1), wish(0)), (key(0), wish(5))], "who got records comes last");
-        assert!(!sessions.is_news(mode, &key(1), told(0, false)));
-        assert!(sessions.is_news(mode, &key(0), told(6, false)), "a moved high watermark is news");
+        let both = [(&key(1), told(0, false)), (&key(0), told(6, false))];
+        assert_eq!(sessions.news(mode, both.into_iter()), [false, true], "a moved high watermark is news");
 
         assert_eq!(sessions.begin(id, 1, false, vec![], &[], now), Err(SessionError::InvalidEpoch));
         assert_eq!(sessions.begin(id, 2, true, vec![], &[], now), Err(SessionError::TopicIds));
@@ -285,6 +331,21 @@ mod tests {
         assert_eq!(all, vec![(key(0), wish(5))]);
         sessions.begin(id, -1, false, vec![], &[], now).unwrap();
         assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn partitions_are_bounded_over_all_sessions() {
+        let sessions = FetchSessions::new(10);
+        let now = Instant::now();
+        let many = |count: usize| (0..count as i32).map(|index| (key(index), wish(0))).collect::<Vec<_>>();
+        let open = |count, now| sessions.begin(0, 0, false, many(count), &[], now).unwrap().0;
+        let Mode::Full { id } = open(PARTITIONS_MAX - 1, now) else { panic!("it fits") };
+        assert_eq!(open(2, now), Mode::Sessionless);
+        let grown = sessions.begin(id, 1, false, many(PARTITIONS_MAX + 1), &[], now);
+        assert_eq!(grown, Err(SessionError::NotFound), "a session that outgrows the bound is closed");
+        assert!(matches!(open(PARTITIONS_MAX, now), Mode::Full { .. }), "its partitions no longer count");
+        assert!(matches!(open(2, now + EVICTABLE_AFTER), Mode::Full { .. }));
+        assert_eq!((sessions.len(), sessions.state.lock().partitions), (1, 2));
     }
 
     #[test]

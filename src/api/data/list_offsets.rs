@@ -49,17 +49,33 @@ fn look_up(context: &Context, topic: &Topic, wanted: &ListOffsetsPartition) -> R
     if !(0..topic.partitions).contains(&wanted.partition_index) {
         return Err(ResponseError::UnknownTopicOrPartition.code());
     }
-    let partition = context.services.partition(topic, wanted.partition_index).map_err(|error| error.code())?;
+    let partition =
+        context.services.partition(topic, wanted.partition_index).map_err(|error| error.code())?;
     partition.check_leader_epoch(wanted.current_leader_epoch).map_err(|error| error.code())?;
+    if context.version < known_from(wanted.timestamp) {
+        return Err(ResponseError::UnsupportedVersion.code());
+    }
     let found = match wanted.timestamp {
         LATEST => Some(partition.latest()),
         EARLIEST | EARLIEST_LOCAL => Some(partition.earliest()),
         LATEST_TIERED => None,
         MAX_TIMESTAMP => partition.max_timestamp().map_err(|error| error.code())?,
-        timestamp if timestamp >= 0 => partition.offset_for_timestamp(timestamp).map_err(|error| error.code())?,
+        timestamp if timestamp >= 0 => {
+            partition.offset_for_timestamp(timestamp).map_err(|error| error.code())?
+        }
         _ => return Err(ResponseError::UnsupportedVersion.code()),
     };
     Ok(found.unwrap_or(NONE_FOUND))
+}
+
+/// First version in which a special timestamp means something (`ReplicaManager.isListOffsetsTimestampUnsupported`).
+fn known_from(timestamp: i64) -> i16 {
+    match timestamp {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        _ => 0,
+    }
 }
 
 fn answer(version: i16, index: i32, found: Result<TimedOffset, i16>) -> ListOffsetsPartitionResponse {

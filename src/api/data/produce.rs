@@ -66,7 +66,12 @@ pub fn handle(context: &Context, correlation_id: i32, request: ProduceRequest) -
                 Ok((partition, appended)) => {
                     if acks == ACKS_ALL && partition.high_watermark() < appended.end_offset {
                         let end_offset = appended.end_offset;
-                        unconfirmed.push(Unconfirmed { partition, end_offset, topic: topic_at, index: index_at });
+                        unconfirmed.push(Unconfirmed {
+                            partition,
+                            end_offset,
+                            topic: topic_at,
+                            index: index_at,
+                        });
                     }
                     success(index, &appended)
                 }
@@ -119,7 +124,12 @@ fn refused_whole(request: &ProduceRequest) -> Option<ResponseError> {
     request.transactional_id.as_ref().map(|_| ResponseError::TransactionalIdAuthorizationFailed)
 }
 
-fn find_topic<'a>(image: &'a MetadataImage, version: i16, name: &str, id: uuid::Uuid) -> Result<&'a Arc<Topic>, i16> {
+fn find_topic<'a>(
+    image: &'a MetadataImage,
+    version: i16,
+    name: &str,
+    id: uuid::Uuid,
+) -> Result<&'a Arc<Topic>, i16> {
     if version >= TOPIC_ID_FROM {
         image.topic_by_id(id).ok_or(ResponseError::UnknownTopicId.code())
     } else {
@@ -138,7 +148,8 @@ fn append(
     if !(0..topic.partitions).contains(&data.index) {
         return Err(Failure::from_code(ResponseError::UnknownTopicOrPartition.code()));
     }
-    let partition = services.partition(topic, data.index).map_err(|error| Failure::from_code(error.code()))?;
+    let partition =
+        services.partition(topic, data.index).map_err(|error| Failure::from_code(error.code()))?;
     let config = partition.config();
     let attempt = || {
         if acks == ACKS_ALL && config.min_insync_replicas > 1 {
@@ -157,18 +168,26 @@ fn append(
             max_decompressed_bytes: services.config.max_decompressed_bytes,
         };
         let batch = validate(&records, &rules)?;
-        partition.append(&batch, now_ms)
+        let appended = partition.append(&batch, now_ms)?;
+        services.metrics.observe_append(batch.bytes.len());
+        Ok(appended)
     };
     match attempt() {
         Ok(appended) => Ok((partition, appended)),
         Err(error) => {
+            services.metrics.observe_refused_batch();
             debug!(partition = %partition.id(), peer = %context.peer.remote, %error, "append refused");
             Err(Failure::from_append(&error, &partition))
         }
     }
 }
 
-async fn confirm(response: &mut ProduceResponse, unconfirmed: Vec<Unconfirmed>, timeout: Duration, version: i16) {
+async fn confirm(
+    response: &mut ProduceResponse,
+    unconfirmed: Vec<Unconfirmed>,
+    timeout: Duration,
+    version: i16,
+) {
     let until = tokio::time::Instant::now() + timeout;
     for append in unconfirmed {
         let left = until.saturating_duration_since(tokio::time::Instant::now());
@@ -203,9 +222,9 @@ impl Failure {
 
     fn from_append(error: &AppendError, partition: &Partition) -> Failure {
         let record_errors = match error {
-            AppendError::Invalid(InvalidBatch::NullKey { batch_indices } | InvalidBatch::Timestamp { batch_indices }) => {
-                batch_indices.clone()
-            }
+            AppendError::Invalid(
+                InvalidBatch::NullKey { batch_indices } | InvalidBatch::Timestamp { batch_indices },
+            ) => batch_indices.clone(),
             _ => Vec::new(),
         };
         Failure {
@@ -226,7 +245,12 @@ impl Failure {
         if version < DETAILS_FROM {
             return response;
         }
-        let errors = self.record_errors.into_iter().map(|at| BatchIndexAndErrorMessage::default().with_batch_index(at));
-        response.with_record_errors(errors.collect()).with_error_message(self.message.map(StrBytes::from_string))
+        let errors = self
+            .record_errors
+            .into_iter()
+            .map(|at| BatchIndexAndErrorMessage::default().with_batch_index(at));
+        response
+            .with_record_errors(errors.collect())
+            .with_error_message(self.message.map(StrBytes::from_string))
     }
 }

@@ -1,22 +1,28 @@
 //! CreatePartitions (key 37): more partitions for topics that exist.
 
+use std::collections::HashSet;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
-use kafka_protocol::messages::create_partitions_response::{CreatePartitionsResponse, CreatePartitionsTopicResult};
+use kafka_protocol::messages::create_partitions_response::{
+    CreatePartitionsResponse, CreatePartitionsTopicResult,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use super::create_topics::is_this_broker;
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
-use crate::metadata::{CreatePartitionsError, NewPartitions};
 use crate::metadata::topics::{PartitionLimit, plan_partitions};
+use crate::metadata::{CreatePartitionsError, NewPartitions};
 
 /// Adds partitions to each topic for itself; there is one result for each.
 pub async fn handle(context: Context, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let mut results = Vec::with_capacity(request.topics.len());
-    for (at, topic) in request.topics.iter().enumerate() {
-        let doubled = request.topics.iter().enumerate().any(|(other, later)| other != at && later.name == topic.name);
-        let outcome = if doubled {
+    let mut seen = HashSet::new();
+    let doubled: HashSet<&str> =
+        request.topics.iter().map(|topic| topic.name.as_str()).filter(|name| !seen.insert(*name)).collect();
+    for topic in &request.topics {
+        let outcome = if doubled.contains(topic.name.as_str()) {
             Err((ResponseError::InvalidRequest.code(), "Duplicate topic name.".to_owned()))
         } else {
             add(&context, topic, request.validate_only).await
@@ -32,14 +38,21 @@ pub async fn handle(context: Context, request: CreatePartitionsRequest) -> Creat
     CreatePartitionsResponse::default().with_results(results)
 }
 
-async fn add(context: &Context, topic: &CreatePartitionsTopic, validate_only: bool) -> Result<(), (i16, String)> {
+async fn add(
+    context: &Context,
+    topic: &CreatePartitionsTopic,
+    validate_only: bool,
+) -> Result<(), (i16, String)> {
     let config = &context.services.config;
     let image = context.services.image();
     if let (Some(assignments), Some(existing)) = (&topic.assignments, image.topic(&topic.name)) {
         let added = i64::from(topic.count) - i64::from(existing.partitions);
         let one_each = assignments.len() as i64 == added;
-        if !one_each || assignments.iter().any(|assignment| !is_this_broker(config.node_id, &assignment.broker_ids)) {
-            let message = format!("{added} assignment(s) to this broker are needed, {} were given", assignments.len());
+        if !one_each
+            || assignments.iter().any(|assignment| !is_this_broker(config.node_id, &assignment.broker_ids))
+        {
+            let message =
+                format!("{added} assignment(s) to this broker are needed, {} were given", assignments.len());
             return Err((ResponseError::InvalidReplicaAssignment.code(), message));
         }
     }

@@ -12,7 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::api::configs::shape;
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
-use crate::config::{AlterKind, AlterOp, TopicOverrides, alter, describe_topic};
+use crate::config::{AlterKind, AlterOp, TopicOverrides, describe_topic};
 use crate::metadata::{NewTopic, Overrides, Topic};
 
 /// "The broker's default", for the number of partitions and the replication factor (KIP-464).
@@ -34,12 +34,12 @@ pub async fn handle(context: Context, request: CreateTopicsRequest) -> CreateTop
         }
     }
     // Kafka answers a name that is asked for twice once, as an error.
-    let mut topics: Vec<CreatableTopic> = Vec::new();
-    for topic in request.topics {
-        if !topics.iter().any(|earlier| doubled.contains(topic.name.as_str()) && earlier.name == topic.name) {
-            topics.push(topic);
-        }
-    }
+    let mut told = BTreeSet::new();
+    let topics: Vec<CreatableTopic> = request
+        .topics
+        .into_iter()
+        .filter(|topic| !doubled.contains(topic.name.as_str()) || told.insert(topic.name.clone()))
+        .collect();
     let checked: Vec<Result<NewTopic, Refused>> = topics
         .iter()
         .map(|topic| {
@@ -49,7 +49,8 @@ pub async fn handle(context: Context, request: CreateTopicsRequest) -> CreateTop
             check(&context, topic)
         })
         .collect();
-    let results = if request.validate_only { planned(&context, checked) } else { created(&context, checked).await };
+    let results =
+        if request.validate_only { planned(&context, checked) } else { created(&context, checked).await };
     let results = topics.into_iter().zip(results).map(|(asked, result)| answer(&context, asked, result));
     CreateTopicsResponse::default().with_topics(results.collect())
 }
@@ -75,9 +76,14 @@ fn planned(context: &Context, checked: Vec<Result<NewTopic, Refused>>) -> Vec<Re
         .map(|new| {
             let new = new?;
             match outcomes.next() {
-                Some(Ok(())) => Ok(Made { id: uuid::Uuid::nil(), partitions: new.partitions, overrides: new.overrides }),
+                Some(Ok(())) => {
+                    Ok(Made { id: uuid::Uuid::nil(), partitions: new.partitions, overrides: new.overrides })
+                }
                 Some(Err(error)) => Err((error.code(), error.to_string())),
-                None => Err((ResponseError::UnknownServerError.code(), "the topic was not decided about".to_owned())),
+                None => Err((
+                    ResponseError::UnknownServerError.code(),
+                    "the topic was not decided about".to_owned(),
+                )),
             }
         })
         .collect()
@@ -93,7 +99,10 @@ async fn created(context: &Context, checked: Vec<Result<NewTopic, Refused>>) -> 
             match outcomes.next() {
                 Some(Ok(topic)) => Ok(Made::from(&*topic)),
                 Some(Err(error)) => Err((error.code(), error.to_string())),
-                None => Err((ResponseError::UnknownServerError.code(), "the topic was not decided about".to_owned())),
+                None => Err((
+                    ResponseError::UnknownServerError.code(),
+                    "the topic was not decided about".to_owned(),
+                )),
             }
         })
         .collect()
@@ -103,13 +112,11 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
     let refuse = |error: ResponseError, message: &str| Err((error.code(), message.to_owned()));
     let config = &context.services.config;
     let partitions = if asked.assignments.is_empty() {
-        if asked.replication_factor != DEFAULT as i16 && asked.replication_factor != 1 {
-            return Err((
-                ResponseError::InvalidReplicationFactor.code(),
-                format!("Unable to replicate the partition {} time(s): The target replication factor of {} cannot be reached because only 1 broker(s) are registered.",
-                    asked.replication_factor, asked.replication_factor),
-            ));
-        }
+        let replicas = match asked.replication_factor {
+            factor if i32::from(factor) == DEFAULT => config.default_replication_factor,
+            factor => factor,
+        };
+        check_replication_factor(replicas)?;
         if asked.num_partitions == DEFAULT { config.num_partitions } else { asked.num_partitions }
     } else {
         if asked.num_partitions != DEFAULT || asked.replication_factor != DEFAULT as i16 {
@@ -118,7 +125,8 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
                 "Both partition count or replication factor and a manual assignment were specified.",
             );
         }
-        let mut indexes: Vec<i32> = asked.assignments.iter().map(|assignment| assignment.partition_index).collect();
+        let mut indexes: Vec<i32> =
+            asked.assignments.iter().map(|assignment| assignment.partition_index).collect();
         indexes.sort_unstable();
         if !indexes.iter().copied().eq(0..indexes.len() as i32) {
             return refuse(
@@ -126,11 +134,20 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
                 "partitions should be a consecutive 0-based integer sequence",
             );
         }
-        if asked.assignments.iter().any(|assignment| !is_this_broker(config.node_id, &assignment.broker_ids)) {
-            return refuse(ResponseError::InvalidReplicaAssignment, "each partition is assigned to this broker or to none");
+        if asked.assignments.iter().any(|assignment| !is_this_broker(config.node_id, &assignment.broker_ids))
+        {
+            return refuse(
+                ResponseError::InvalidReplicaAssignment,
+                "each partition is assigned to this broker or to none",
+            );
         }
         indexes.len() as i32
     };
+    if let Some(null) = asked.configs.iter().find(|config| config.value.is_none()) {
+        // INVALID_REQUEST where settings are altered, but INVALID_CONFIG here (`ControllerConfigurationValidator`).
+        let message = format!("Null value not supported for topic configs: {}", null.name.escape_debug());
+        return refuse(ResponseError::InvalidConfig, &message);
+    }
     let ops: Vec<AlterOp> = asked
         .configs
         .iter()
@@ -140,8 +157,21 @@ fn check(context: &Context, asked: &CreatableTopic) -> Result<NewTopic, Refused>
             value: config.value.as_ref().map(ToString::to_string),
         })
         .collect();
-    let overrides = alter(&TopicOverrides::default(), &ops).map_err(|error| shape::refused(&error))?;
+    let overrides = shape::checked(config, &TopicOverrides::default(), &ops)?;
     Ok(NewTopic { name: asked.name.to_string(), partitions, overrides: overrides.0 })
+}
+
+/// One node holds one replica; the words are Kafka's (`StripedReplicaPlacer`).
+pub(super) fn check_replication_factor(factor: i16) -> Result<(), Refused> {
+    let message = match factor {
+        1 => return Ok(()),
+        ..1 => "Replication factor must be larger than 0.".to_owned(),
+        more => format!(
+            "Unable to replicate the partition {more} time(s): The target replication factor of {more} cannot be reached because \
+             only 1 broker(s) are registered."
+        ),
+    };
+    Err((ResponseError::InvalidReplicationFactor.code(), message))
 }
 
 pub(super) fn is_this_broker(node_id: i32, replicas: &[kafka_protocol::messages::BrokerId]) -> bool {
@@ -149,12 +179,17 @@ pub(super) fn is_this_broker(node_id: i32, replicas: &[kafka_protocol::messages:
 }
 
 fn answer(context: &Context, asked: CreatableTopic, result: Result<Made, Refused>) -> CreatableTopicResult {
-    let response = CreatableTopicResult::default().with_name(asked.name).with_configs(Some(Vec::new()));
+    let response = CreatableTopicResult::default()
+        .with_name(asked.name)
+        // The message type's own default is an empty text; Kafka sends null where there is nothing to say.
+        .with_error_message(None)
+        .with_configs(Some(Vec::new()));
     let tells_details = context.version >= DETAILS_FROM;
     match result {
         Ok(_) if !tells_details => response,
         Ok(made) => {
-            let entries = describe_topic(&context.services.config, &TopicOverrides(made.overrides)).unwrap_or_default();
+            let entries =
+                describe_topic(&context.services.config, &TopicOverrides(made.overrides)).unwrap_or_default();
             let configs = entries.into_iter().map(|entry| {
                 CreatableTopicConfigs::default()
                     .with_name(StrBytes::from_string(entry.name.to_string()))

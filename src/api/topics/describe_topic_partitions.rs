@@ -32,7 +32,8 @@ pub fn handle(context: &Context, request: DescribeTopicPartitionsRequest) -> Des
         Some(cursor) => (cursor.topic_name.to_string(), cursor.partition_index.max(0)),
         None => (String::new(), 0),
     };
-    let mut left = (request.response_partition_limit.max(1) as usize).min(services.config.max_request_partition_size_limit);
+    let mut left = (request.response_partition_limit.max(1) as usize)
+        .min(services.config.max_request_partition_size_limit);
     let mut response = DescribeTopicPartitionsResponse::default();
     for (name, topic) in wanted.range(first_topic.clone()..) {
         let from = if *name == first_topic { first_partition } else { 0 };

@@ -1,5 +1,6 @@
 //! Metadata (key 3): brokers, topics, leaders; creates topics on first use (`auto.create.topics.enable`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
@@ -11,6 +12,7 @@ use kafka_protocol::messages::{BrokerId, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
+use super::create_topics::check_replication_factor;
 use crate::api::cluster::operations::{CLUSTER_OPERATIONS, NOT_ASKED, TOPIC_OPERATIONS};
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
@@ -54,7 +56,11 @@ fn all(context: &Context, request: &MetadataRequest) -> Vec<MetadataResponseTopi
     topics.into_iter().map(|topic| describe(context, request, topic)).collect()
 }
 
-async fn named(context: &Context, request: &MetadataRequest, wanted: &[MetadataRequestTopic]) -> Vec<MetadataResponseTopic> {
+async fn named(
+    context: &Context,
+    request: &MetadataRequest,
+    wanted: &[MetadataRequestTopic],
+) -> Vec<MetadataResponseTopic> {
     let image = context.services.image();
     let may_create = context.services.config.auto_create_topics
         && (context.version < MAY_FORBID_CREATION_FROM || request.allow_auto_topic_creation);
@@ -68,8 +74,14 @@ async fn named(context: &Context, request: &MetadataRequest, wanted: &[MetadataR
             overrides: Default::default(),
         })
         .collect();
-    let mut refused = Vec::new();
-    if !missing.is_empty() {
+    let mut refused = HashMap::new();
+    if !missing.is_empty()
+        && let Err((code, reason)) =
+            check_replication_factor(context.services.config.default_replication_factor)
+    {
+        tracing::warn!(reason, "topics are not created on first use: default.replication.factor is not 1");
+        refused.extend(missing.into_iter().map(|topic| (topic.name, code)));
+    } else if !missing.is_empty() {
         let names: Vec<String> = missing.iter().map(|topic| topic.name.clone()).collect();
         let created = context.services.controller.create_topics(missing).await;
         for (name, result) in names.into_iter().zip(created) {
@@ -78,7 +90,7 @@ async fn named(context: &Context, request: &MetadataRequest, wanted: &[MetadataR
                 Ok(_) | Err(CreateTopicError::Exists { .. }) => {}
                 Err(error) => {
                     tracing::debug!(topic = name.escape_debug().to_string(), %error, "a topic was not created on first use");
-                    refused.push((name, error.code()));
+                    refused.insert(name, error.code());
                 }
             }
         }
@@ -92,7 +104,7 @@ fn look_up(
     request: &MetadataRequest,
     image: &MetadataImage,
     wanted: &MetadataRequestTopic,
-    refused: &[(String, i16)],
+    refused: &HashMap<String, i16>,
 ) -> MetadataResponseTopic {
     let by_id = context.version >= BY_ID_FROM && wanted.name.is_none();
     let found = match &wanted.name {
@@ -107,9 +119,11 @@ fn look_up(
         ResponseError::UnknownTopicId.code()
     } else {
         let name = wanted.name.as_ref().map_or("", |name| name.as_str());
-        match refused.iter().find(|(refused, _)| refused == name) {
-            Some((_, code)) => *code,
-            None if crate::metadata::topics::validate_name(name).is_err() => ResponseError::InvalidTopicException.code(),
+        match refused.get(name) {
+            Some(code) => *code,
+            None if crate::metadata::topics::validate_name(name).is_err() => {
+                ResponseError::InvalidTopicException.code()
+            }
             None => ResponseError::UnknownTopicOrPartition.code(),
         }
     };

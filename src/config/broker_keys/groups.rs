@@ -2,7 +2,7 @@
 //!
 //! One row per key: type, default, permitted values, what it does here => what it means.
 
-use super::Effect::{Acts, Inert};
+use super::Effect::Inert;
 use super::KeyDef;
 use super::reasons::{GROUP, JVM, OFFSETS, PLUG, SHARE, STREAMS, TXN, TXNLOG};
 use crate::config::validate::Check::{Any, AtLeast, Between, OneOfIgnoreCase, SubsetOf};
@@ -177,7 +177,7 @@ super::keys! {
         => "The pause between two tries at verifying a transaction, in milliseconds.";
     shown "transaction.abort.timed.out.transaction.cleanup.interval.ms": Int = Some("10000"), AtLeast(1), Inert(TXN)
         => "How often overdue transactions are looked for, in milliseconds.";
-    shown "transaction.max.timeout.ms": Int = Some("900000"), AtLeast(1), Acts
+    shown "transaction.max.timeout.ms": Int = Some("900000"), AtLeast(1), Inert(TXN)
         => "The longest timeout a transaction may ask for, in milliseconds.";
     shown "transaction.partition.verification.enable": Boolean = Some("true"), Any, Inert(TXN)
         => "Checks that a partition belongs to a transaction before it takes transactional records.";

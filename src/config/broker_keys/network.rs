@@ -31,12 +31,12 @@ super::keys! {
         => "Listeners opened before authorization data is loaded.";
     shown "socket.request.max.bytes": Int = Some("104857600"), AtLeast(1), Acts
         => "The largest request frame accepted, in bytes; a larger one closes the connection.";
-    shown "socket.send.buffer.bytes": Int = Some("102400"), Any, Acts
-        => "Size in bytes of each connection's kernel send buffer; -1 leaves the system's choice.";
-    shown "socket.receive.buffer.bytes": Int = Some("102400"), Any, Acts
-        => "Size in bytes of each connection's kernel receive buffer; -1 leaves the system's choice.";
-    shown "socket.listen.backlog.size": Int = Some("50"), AtLeast(1), Inert(LISTEN)
-        => "How many connections may wait in the kernel to be accepted.";
+    shown "socket.send.buffer.bytes": Int = Some("-1"), AtLeast(-1), Acts
+        => "Size in bytes of each connection's kernel send buffer; -1, the default here, lets the system adapt it to the connection.";
+    shown "socket.receive.buffer.bytes": Int = Some("-1"), AtLeast(-1), Acts
+        => "Size in bytes of each connection's kernel receive buffer; -1, the default here, lets the system adapt it to the connection.";
+    shown "socket.listen.backlog.size": Int = Some("1024"), AtLeast(1), Acts
+        => "How many connections may wait in the kernel to be accepted; the system may bound it further.";
     shown "socket.connection.setup.timeout.ms": Long = Some("10000"), Any, Inert(ONE)
         => "First wait for an outgoing connection to be established, in milliseconds.";
     shown "socket.connection.setup.timeout.max.ms": Long = Some("30000"), Any, Inert(ONE)
@@ -61,7 +61,7 @@ super::keys! {
         => "Threads that work on requests.";
     shown "background.threads": Int = Some("10"), AtLeast(1), Inert(JVM)
         => "Threads for scheduled housekeeping.";
-    shown "queued.max.requests": Int = Some("500"), AtLeast(1), Acts
+    shown "queued.max.requests": Int = Some("500"), AtLeast(1), Inert(BYTES)
         => "How many requests may wait to be worked on before sockets are no longer read.";
     shown "queued.max.request.bytes": Long = Some("-1"), Any, Inert(BYTES)
         => "How many bytes of requests may wait before sockets are no longer read; -1 for no bound.";

@@ -16,6 +16,8 @@ super::keys! {
         => "How many bytes of requests all connections together may have in work before sockets are no longer read.";
     shown "tidelog.max.inflight.bytes.per.connection": Long = Some("104923136"), AtLeast(1), Acts
         => "How many bytes of requests one connection may have in work; at least one request of the largest size must fit.";
+    shown "tidelog.disk.reserve.bytes": Long = Some("-1"), AtLeast(-1), Acts
+        => "How many bytes of the disk appends leave free for deletions, settings and the next start; -1 for a hundredth of the disk, between 4 and 256 MiB.";
     shown "tidelog.max.partitions": Int = Some("100000"), AtLeast(1), Acts
         => "How many partitions the node holds at most; a topic that would exceed it is refused.";
     shown "tidelog.max.decompressed.bytes": Long = Some("67108864"), AtLeast(1), Acts

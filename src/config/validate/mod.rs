@@ -39,11 +39,7 @@ pub fn value(name: &str, kind: ValueType, check: &Check, text: &str) -> Result<(
     reason(kind, check, text).map_err(|(culprit, reason)| ConfigError::InvalidValue {
         key: name.to_owned(),
         // A secret must not travel into logs and replies with its error.
-        value: if kind == ValueType::Password {
-            "[hidden]".to_owned()
-        } else {
-            culprit
-        },
+        value: if kind == ValueType::Password { "[hidden]".to_owned() } else { culprit },
         reason,
     })
 }
@@ -76,10 +72,7 @@ fn reason(kind: ValueType, check: &Check, text: &str) -> Result<(), (String, Str
                 wrong(format!("String must be one of: {}", words.join(", ")))
             }
             Check::OneOfIgnoreCase(words) if !words.iter().any(|word| word.eq_ignore_ascii_case(text)) => {
-                wrong(format!(
-                    "String must be one of (case insensitive): {}",
-                    words.join(", ")
-                ))
+                wrong(format!("String must be one of (case insensitive): {}", words.join(", ")))
             }
             Check::NonEmpty if text.trim().is_empty() => wrong("String must be non-empty".to_owned()),
             _ => Ok(()),
@@ -93,9 +86,9 @@ fn in_range(check: &Check, number: i64) -> Result<(), String> {
             Err(format!("Value must be at least {low}"))
         }
         Check::Between(_, high) if number > high => Err(format!("Value must be no more than {high}")),
-        Check::BetweenOr(low, high, special) if number != special && !(low..=high).contains(&number) => Err(
-            format!("Value must be between {low} and {high} or equal to {special}"),
-        ),
+        Check::BetweenOr(low, high, special) if number != special && !(low..=high).contains(&number) => {
+            Err(format!("Value must be between {low} and {high} or equal to {special}"))
+        }
         _ => Ok(()),
     }
 }
@@ -143,9 +136,7 @@ mod tests {
     use super::*;
 
     fn message(kind: ValueType, check: Check, text: &str) -> String {
-        value("k", kind, &check, text)
-            .expect_err("must be refused")
-            .to_string()
+        value("k", kind, &check, text).expect_err("must be refused").to_string()
     }
 
     #[test]
@@ -163,11 +154,7 @@ mod tests {
             "Invalid value 55 for configuration k: Value must be between 1 and 9 or equal to -1"
         );
         assert_eq!(
-            message(
-                ValueType::List,
-                Check::SubsetOf(&["compact", "delete"]),
-                "delete,foo"
-            ),
+            message(ValueType::List, Check::SubsetOf(&["compact", "delete"]), "delete,foo"),
             "Invalid value foo for configuration k: String must be one of: compact, delete"
         );
         assert_eq!(
@@ -179,33 +166,20 @@ mod tests {
     #[test]
     fn bounds_are_included() {
         for text in ["1", "9", "-1"] {
-            assert_eq!(
-                value("k", ValueType::Int, &Check::BetweenOr(1, 9, -1), text),
-                Ok(())
-            );
+            assert_eq!(value("k", ValueType::Int, &Check::BetweenOr(1, 9, -1), text), Ok(()));
         }
         for text in ["0", "1"] {
-            assert_eq!(
-                value("k", ValueType::Double, &Check::Fraction(0.0, 1.0), text),
-                Ok(())
-            );
+            assert_eq!(value("k", ValueType::Double, &Check::Fraction(0.0, 1.0), text), Ok(()));
         }
     }
 
     #[test]
     fn throttled_replicas_are_pairs_or_a_star() {
         for good in ["", "*", "0:1", "0:1,2:3"] {
-            assert_eq!(
-                value("k", ValueType::List, &Check::ThrottledReplicas, good),
-                Ok(()),
-                "{good}"
-            );
+            assert_eq!(value("k", ValueType::List, &Check::ThrottledReplicas, good), Ok(()), "{good}");
         }
         for bad in ["0", "a:b", "0:1:2", "-1:2"] {
-            assert!(
-                value("k", ValueType::List, &Check::ThrottledReplicas, bad).is_err(),
-                "{bad}"
-            );
+            assert!(value("k", ValueType::List, &Check::ThrottledReplicas, bad).is_err(), "{bad}");
         }
     }
 

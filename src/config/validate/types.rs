@@ -71,19 +71,12 @@ pub fn integer(kind: ValueType, text: &str) -> Option<i64> {
 
 /// Reads a finite floating-point number.
 pub fn double(text: &str) -> Option<f64> {
-    text.trim()
-        .parse::<f64>()
-        .ok()
-        .filter(|number| number.is_finite())
+    text.trim().parse::<f64>().ok().filter(|number| number.is_finite())
 }
 
 /// Splits a list at its commas. Blanks around an element do not count; an empty text is an empty list.
 pub fn list(text: &str) -> Vec<&str> {
-    if text.trim().is_empty() {
-        Vec::new()
-    } else {
-        text.split(',').map(str::trim).collect()
-    }
+    if text.trim().is_empty() { Vec::new() } else { text.split(',').map(str::trim).collect() }
 }
 
 #[cfg(test)]

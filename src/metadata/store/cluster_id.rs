@@ -83,10 +83,7 @@ pub fn load_or_create(
         return check(identity, node_id, wanted_cluster_id);
     }
     let cluster_id = wanted_cluster_id.map_or_else(|| uuid_text(new_id()), str::to_owned);
-    let identity = ClusterIdentity {
-        cluster_id: cluster_id.into(),
-        node_id,
-    };
+    let identity = ClusterIdentity { cluster_id: cluster_id.into(), node_id };
     let mut batch = WriteBatch::new();
     batch.put(KeySpace::Cluster, KEY, value(&identity));
     store.write(batch, Durability::Synced)?;
@@ -99,16 +96,12 @@ fn check(
     wanted_cluster_id: Option<&str>,
 ) -> Result<ClusterIdentity, IdentityError> {
     if found.node_id != node_id {
-        return Err(IdentityError::OtherNode {
-            stored: found.node_id,
-            configured: node_id,
-        });
+        return Err(IdentityError::OtherNode { stored: found.node_id, configured: node_id });
     }
     match wanted_cluster_id {
-        Some(wanted) if wanted != &*found.cluster_id => Err(IdentityError::OtherCluster {
-            stored: found.cluster_id,
-            configured: wanted.to_owned(),
-        }),
+        Some(wanted) if wanted != &*found.cluster_id => {
+            Err(IdentityError::OtherCluster { stored: found.cluster_id, configured: wanted.to_owned() })
+        }
         _ => Ok(found),
     }
 }
@@ -192,10 +185,7 @@ mod tests {
         let store = store.reopen();
         let never = || unreachable!("a known cluster needs no new id");
         assert_eq!(load_or_create(&store, 7, None, never), Ok(created.clone()));
-        assert_eq!(
-            load_or_create(&store, 7, Some(&created.cluster_id), never),
-            Ok(created)
-        );
+        assert_eq!(load_or_create(&store, 7, Some(&created.cluster_id), never), Ok(created));
     }
 
     #[test]
@@ -203,30 +193,16 @@ mod tests {
         let store = MemoryState::new();
         load_or_create(&store, 7, Some("mine"), random_uuid).expect("create");
         let other_node = load_or_create(&store, 8, None, random_uuid).expect_err("another node");
-        assert_eq!(
-            other_node,
-            IdentityError::OtherNode {
-                stored: 7,
-                configured: 8
-            }
-        );
+        assert_eq!(other_node, IdentityError::OtherNode { stored: 7, configured: 8 });
         assert!(other_node.to_string().contains("node 7"), "{other_node}");
         let other = load_or_create(&store, 7, Some("yours"), random_uuid);
-        assert!(
-            matches!(other, Err(IdentityError::OtherCluster { .. })),
-            "{other:?}"
-        );
+        assert!(matches!(other, Err(IdentityError::OtherCluster { .. })), "{other:?}");
 
         let mut batch = WriteBatch::new();
         batch.put(KeySpace::Cluster, KEY, [FORMAT_VERSION + 1, 9, 9]);
         store.write(batch, Durability::Synced).expect("write");
         let newer = load_or_create(&store, 7, None, random_uuid);
-        assert_eq!(
-            newer,
-            Err(IdentityError::NewerFormat {
-                stored: FORMAT_VERSION + 1
-            })
-        );
+        assert_eq!(newer, Err(IdentityError::NewerFormat { stored: FORMAT_VERSION + 1 }));
     }
 
     #[test]
@@ -235,12 +211,7 @@ mod tests {
         assert_eq!(uuid_text(Uuid::from_u128(1)), "AAAAAAAAAAAAAAAAAAAAAQ");
         assert_eq!(uuid_text(Uuid::from_u128(0)), "AAAAAAAAAAAAAAAAAAAAAA");
         assert_eq!(uuid_text(Uuid::from_u128(u128::MAX)), "_____________________w");
-        for bad in [
-            "",
-            "AAAAAAAAAAAAAAAAAAAAA",
-            "AAAAAAAAAAAAAAAAAAAAAB",
-            "AAAAAAAAAAAAAAAAAAAA==",
-        ] {
+        for bad in ["", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAA=="] {
             assert_eq!(parse_uuid_text(bad), None, "{bad}");
         }
     }

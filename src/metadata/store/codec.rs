@@ -15,20 +15,13 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn bad(&self, reason: &'static str) -> BadRow {
-        BadRow {
-            kind: self.kind,
-            reason,
-        }
+        BadRow { kind: self.kind, reason }
     }
 
     /// Reads the version byte; anything but `expected` was written by a newer version, or is damage.
     pub(super) fn version(&mut self, expected: u8) -> Result<(), BadRow> {
         let [version] = self.array()?;
-        if version == expected {
-            Ok(())
-        } else {
-            Err(self.bad("its format version is unknown"))
-        }
+        if version == expected { Ok(()) } else { Err(self.bad("its format version is unknown")) }
     }
 
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], BadRow> {
@@ -60,20 +53,13 @@ impl<'a> Reader<'a> {
     /// A string as [`put_string`] wrote it.
     pub(super) fn string(&mut self) -> Result<&'a str, BadRow> {
         let length = usize::try_from(self.u32()?).map_err(|_| self.bad("a length is too large"))?;
-        let (head, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(self.bad("it is cut short"))?;
+        let (head, rest) = self.rest.split_at_checked(length).ok_or(self.bad("it is cut short"))?;
         self.rest = rest;
         std::str::from_utf8(head).map_err(|_| self.bad("a string is not UTF-8"))
     }
 
     pub(super) fn end(self) -> Result<(), BadRow> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(self.bad("bytes are left over"))
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(self.bad("bytes are left over")) }
     }
 }
 

@@ -53,10 +53,7 @@ pub enum MetaPropertiesError {
 /// Reads `dir`'s file; `None` when there is none. Blocks.
 pub fn read(dir: &Path) -> Result<Option<MetaProperties>, MetaPropertiesError> {
     let path = dir.join(FILE_NAME);
-    let failed = |source| MetaPropertiesError::Io {
-        path: path.clone(),
-        source,
-    };
+    let failed = |source| MetaPropertiesError::Io { path: path.clone(), source };
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -79,8 +76,7 @@ pub fn write(dir: &Path, properties: &MetaProperties) -> Result<(), MetaProperti
         move |source| MetaPropertiesError::Io { path, source }
     };
     let mut file = File::create(&temporary).map_err(at(&temporary))?;
-    file.write_all(render(properties).as_bytes())
-        .map_err(at(&temporary))?;
+    file.write_all(render(properties).as_bytes()).map_err(at(&temporary))?;
     file.sync_all().map_err(at(&temporary))?;
     fs::rename(&temporary, &target).map_err(at(&target))?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))
@@ -110,9 +106,7 @@ fn parse(text: &str) -> Result<MetaProperties, String> {
     let required = |key: &str| value_of(key).ok_or_else(|| format!("{key} is missing"));
     let version = required("version")?;
     if version != VERSION {
-        return Err(format!(
-            "version is {version}; only version {VERSION} is understood"
-        ));
+        return Err(format!("version is {version}; only version {VERSION} is understood"));
     }
     let node_id = required("node.id")?;
     let directory_id = match value_of("directory.id") {
@@ -121,9 +115,7 @@ fn parse(text: &str) -> Result<MetaProperties, String> {
     };
     Ok(MetaProperties {
         cluster_id: required("cluster.id")?.to_owned(),
-        node_id: node_id
-            .parse()
-            .map_err(|_| format!("node.id is {node_id}, which is no node id"))?,
+        node_id: node_id.parse().map_err(|_| format!("node.id is {node_id}, which is no node id"))?,
         directory_id,
     })
 }
@@ -150,11 +142,8 @@ mod tests {
         let whole = "cluster.id=c\nnode.id=1\nversion=1\n";
         assert!(parse(whole).is_ok());
         for key in ["cluster.id", "node.id", "version"] {
-            let text: String = whole
-                .lines()
-                .filter(|line| !line.starts_with(key))
-                .map(|l| format!("{l}\n"))
-                .collect();
+            let text: String =
+                whole.lines().filter(|line| !line.starts_with(key)).map(|l| format!("{l}\n")).collect();
             assert!(parse(&text).expect_err("incomplete").contains(key));
         }
         assert!(parse("cluster.id=c\nbroker.id=1\nversion=0\n").is_err());

@@ -72,11 +72,9 @@ pub(super) fn write_row(batch: &mut WriteBatch, row: &RowKey, image: &MetadataIm
             None => batch.delete(KeySpace::Topics, topic::key(name)),
         },
         RowKey::Overrides(id) => match image.topic_by_id(*id).map(|topic| &topic.overrides) {
-            Some(overrides) if !overrides.is_empty() => batch.put(
-                KeySpace::Configs,
-                topic_override::key(*id),
-                topic_override::value(overrides),
-            ),
+            Some(overrides) if !overrides.is_empty() => {
+                batch.put(KeySpace::Configs, topic_override::key(*id), topic_override::value(overrides))
+            }
             _ => batch.delete(KeySpace::Configs, topic_override::key(*id)),
         },
     }
@@ -104,10 +102,7 @@ pub fn load(store: &dyn StateStore, empty: MetadataImage) -> Result<MetadataImag
         let name = topic::read_key(key)?;
         let row = topic::read_value(value)?;
         if let Some(first) = image.topic_by_id(row.id) {
-            return Err(LoadError::DuplicateId {
-                first: Arc::clone(&first.name),
-                second: name,
-            });
+            return Err(LoadError::DuplicateId { first: Arc::clone(&first.name), second: name });
         }
         image.insert(Arc::new(Topic {
             name,
@@ -125,10 +120,8 @@ fn read_index(store: &dyn StateStore) -> Result<u64, LoadError> {
     let Some(value) = store.get(KeySpace::Cluster, INDEX_KEY)? else {
         return Ok(0);
     };
-    let bytes = <[u8; 8]>::try_from(value.as_slice()).map_err(|_| BadRow {
-        kind: "metadata index",
-        reason: "it is not 8 bytes long",
-    })?;
+    let bytes = <[u8; 8]>::try_from(value.as_slice())
+        .map_err(|_| BadRow { kind: "metadata index", reason: "it is not 8 bytes long" })?;
     Ok(u64::from_be_bytes(bytes))
 }
 
@@ -140,11 +133,7 @@ fn each_row(store: &dyn StateStore, space: KeySpace, visit: &mut ReadRow<'_>) ->
     let mut outcome = Ok(());
     let scanned: Result<(), StateError> = store.scan_prefix(space, b"", &mut |key, value| {
         outcome = visit(key, value);
-        if outcome.is_ok() {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
+        if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     scanned?;
     outcome

@@ -35,13 +35,8 @@ pub fn key(name: &str) -> &[u8] {
 
 /// The name in a key. Held to the same rule as a client's, since it becomes a directory.
 pub fn read_key(key: &[u8]) -> Result<Arc<str>, BadRow> {
-    let name = std::str::from_utf8(key)
-        .ok()
-        .filter(|name| topics::validate_name(name).is_ok());
-    name.map(Arc::from).ok_or(BadRow {
-        kind: KIND,
-        reason: "its key is no topic name",
-    })
+    let name = std::str::from_utf8(key).ok().filter(|name| topics::validate_name(name).is_ok());
+    name.map(Arc::from).ok_or(BadRow { kind: KIND, reason: "its key is no topic name" })
 }
 
 /// The value of a topic.
@@ -65,11 +60,7 @@ pub fn read_value(value: &[u8]) -> Result<TopicRow, BadRow> {
     }
     let created_version = reader.u64()?;
     reader.end()?;
-    Ok(TopicRow {
-        id,
-        partitions,
-        created_version,
-    })
+    Ok(TopicRow { id, partitions, created_version })
 }
 
 #[cfg(test)]
@@ -112,9 +103,8 @@ mod tests {
             overrides: Arc::default(),
             created_version: 7,
         };
-        let expected = [
-            1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 7,
-        ];
+        let expected =
+            [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 7];
         assert_eq!(value(&topic), expected);
     }
 }

@@ -22,10 +22,7 @@ pub fn key(topic: Uuid) -> [u8; 16] {
 
 /// The topic in a key.
 pub fn read_key(key: &[u8]) -> Result<Uuid, BadRow> {
-    Uuid::from_slice(key).map_err(|_| BadRow {
-        kind: KIND,
-        reason: "its key is no topic id",
-    })
+    Uuid::from_slice(key).map_err(|_| BadRow { kind: KIND, reason: "its key is no topic id" })
 }
 
 /// The value of a set of overrides.

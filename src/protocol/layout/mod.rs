@@ -105,9 +105,7 @@ pub const fn holds(range: Versions, version: i16) -> bool {
 
 /// The layout of an API key, or `None` for a key Kafka does not know or has removed.
 pub fn api(key: i16) -> Option<&'static ApiLayout> {
-    APIS.binary_search_by_key(&key, |api| api.key)
-        .ok()
-        .map(|index| &APIS[index])
+    APIS.binary_search_by_key(&key, |api| api.key).ok().map(|index| &APIS[index])
 }
 
 impl ApiLayout {
@@ -124,11 +122,7 @@ impl ApiLayout {
     /// The version of the header that goes with a version of this API (`ApiKeys.requestHeaderVersion`). It is also
     /// defined for versions newer than the layout: they are flexible.
     pub fn header_version(&self, version: i16) -> i16 {
-        if self.is_flexible(version) {
-            REQUEST_HEADER.flexible_from
-        } else {
-            REQUEST_HEADER.valid.0
-        }
+        if self.is_flexible(version) { REQUEST_HEADER.flexible_from } else { REQUEST_HEADER.valid.0 }
     }
 }
 
@@ -157,25 +151,15 @@ impl Field {
     }
 
     const fn null(self, from: i16, to: i16) -> Self {
-        Self {
-            nullable: (from, to),
-            ..self
-        }
+        Self { nullable: (from, to), ..self }
     }
 
     const fn tag(self, tag: u32, from: i16, to: i16) -> Self {
-        Self {
-            tag: Some(tag),
-            tagged_versions: (from, to),
-            ..self
-        }
+        Self { tag: Some(tag), tagged_versions: (from, to), ..self }
     }
 
     const fn never_compact(self) -> Self {
-        Self {
-            compact: false,
-            ..self
-        }
+        Self { compact: false, ..self }
     }
 }
 
@@ -211,10 +195,7 @@ impl FieldType {
             }
             Self::Struct(fields) => {
                 let in_place = fields.iter().filter(|field| field.in_place(version));
-                in_place
-                    .map(|field| field.smallest(version, flexible))
-                    .sum::<usize>()
-                    + usize::from(flexible)
+                in_place.map(|field| field.smallest(version, flexible)).sum::<usize>() + usize::from(flexible)
             }
             _ => self.width().unwrap_or(0),
         }
@@ -223,15 +204,7 @@ impl FieldType {
 
 /// A field that is neither nullable nor tagged; the table adds what differs.
 const fn field(name: &'static str, ty: FieldType, versions: Versions) -> Field {
-    Field {
-        name,
-        ty,
-        versions,
-        nullable: NEVER,
-        tag: None,
-        tagged_versions: NEVER,
-        compact: true,
-    }
+    Field { name, ty, versions, nullable: NEVER, tag: None, tagged_versions: NEVER, compact: true }
 }
 
 #[cfg(test)]
@@ -253,20 +226,14 @@ mod tests {
         let produce = api(0).unwrap();
         assert_eq!((produce.header_version(8), produce.header_version(9)), (1, 2));
         let handshake = api(17).unwrap();
-        assert_eq!(
-            handshake.header_version(1),
-            1,
-            "SaslHandshake never became flexible"
-        );
+        assert_eq!(handshake.header_version(1), 1, "SaslHandshake never became flexible");
         assert_eq!(api(18).unwrap().header_version(99), 2);
     }
 
     #[test]
     fn the_smallest_encodings_are_those_of_the_schemas() {
         let metadata_topics = &api(3).unwrap().fields[0];
-        let FieldType::Array(topic) = metadata_topics.ty else {
-            panic!("topics are an array")
-        };
+        let FieldType::Array(topic) = metadata_topics.ty else { panic!("topics are an array") };
         assert_eq!(topic.smallest(1, false), 2, "a name");
         assert_eq!(topic.smallest(9, true), 2, "a name and no tags");
         assert_eq!(topic.smallest(12, true), 18, "an id, a name and no tags");
@@ -286,11 +253,7 @@ mod tests {
                     "{}",
                     layout.name
                 );
-                assert!(
-                    layout.supports(version),
-                    "{} v{version} has no layout",
-                    layout.name
-                );
+                assert!(layout.supports(version), "{} v{version} has no layout", layout.name);
             }
         }
     }

@@ -22,23 +22,11 @@ pub struct Sample {
 
 impl Sample {
     /// Every field set, two elements per array, every tagged field and one unknown.
-    pub const FULL: Self = Self {
-        outer: 2,
-        inner: 2,
-        nulls: false,
-        empty: false,
-        known_tags: true,
-        unknown_tag: true,
-    };
+    pub const FULL: Self =
+        Self { outer: 2, inner: 2, nulls: false, empty: false, known_tags: true, unknown_tag: true };
     /// Nulls, no elements, no tags.
-    pub const BARE: Self = Self {
-        outer: 0,
-        inner: 0,
-        nulls: true,
-        empty: true,
-        known_tags: false,
-        unknown_tag: false,
-    };
+    pub const BARE: Self =
+        Self { outer: 0, inner: 0, nulls: true, empty: true, known_tags: false, unknown_tag: false };
 }
 
 /// A tag no schema uses.
@@ -46,14 +34,8 @@ const UNKNOWN_TAG: u32 = 9_999;
 
 /// The body of a request. Values differ from field to field and from Kafka's defaults, the same on every call.
 pub fn encode(api: &ApiLayout, version: i16, sample: Sample) -> Vec<u8> {
-    let mut writer = Writer {
-        out: Vec::new(),
-        version,
-        flexible: api.is_flexible(version),
-        sample,
-        next: 1,
-        depth: 0,
-    };
+    let mut writer =
+        Writer { out: Vec::new(), version, flexible: api.is_flexible(version), sample, next: 1, depth: 0 };
     writer.fields(api.fields);
     writer.out
 }
@@ -110,11 +92,7 @@ impl Writer {
     }
 
     fn elements(&self) -> usize {
-        if self.depth == 0 {
-            self.sample.outer
-        } else {
-            self.sample.inner
-        }
+        if self.depth == 0 { self.sample.outer } else { self.sample.inner }
     }
 
     fn value(&mut self, ty: &FieldType, nullable: bool, compact: bool) {
@@ -129,20 +107,12 @@ impl Writer {
                 self.null(if compact { 0 } else { 4 });
             }
             FieldType::String => {
-                let text = if self.sample.empty {
-                    String::new()
-                } else {
-                    format!("é{seed}")
-                };
+                let text = if self.sample.empty { String::new() } else { format!("é{seed}") };
                 self.length(text.len(), if compact { 0 } else { 2 });
                 self.out.extend(text.as_bytes());
             }
             FieldType::Bytes | FieldType::Records => {
-                let bytes: &[u8] = if self.sample.empty {
-                    &[]
-                } else {
-                    &[seed, 0xff, 0x80]
-                };
+                let bytes: &[u8] = if self.sample.empty { &[] } else { &[seed, 0xff, 0x80] };
                 self.length(bytes.len(), if compact { 0 } else { 4 });
                 self.out.extend(bytes);
             }

@@ -23,9 +23,7 @@ pub struct Blocking {
 
 impl std::fmt::Debug for Blocking {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Blocking")
-            .field("permits", &self.permits.available_permits())
-            .finish_non_exhaustive()
+        f.debug_struct("Blocking").field("permits", &self.permits.available_permits()).finish_non_exhaustive()
     }
 }
 
@@ -37,10 +35,7 @@ impl Blocking {
     /// A seam in front of `store` with at most `calls_max` calls in progress (at least one).
     pub fn new(store: Arc<dyn StateStore>, calls_max: usize) -> Self {
         let calls_max = calls_max.clamp(1, Semaphore::MAX_PERMITS);
-        Self {
-            store,
-            permits: Arc::new(Semaphore::new(calls_max)),
-        }
+        Self { store, permits: Arc::new(Semaphore::new(calls_max)) }
     }
 
     /// The store behind the seam, for callers that are on a blocking thread already.

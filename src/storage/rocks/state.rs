@@ -42,9 +42,7 @@ impl RocksState {
             .chain([DEFAULT_COLUMN_FAMILY_NAME])
             .map(|name| ColumnFamilyDescriptor::new(name, options::family(&cache)));
         let db = DB::open_cf_descriptors(&database, dir, families).map_err(translate)?;
-        Ok(Self {
-            db: RwLock::new(Some(db)),
-        })
+        Ok(Self { db: RwLock::new(Some(db)) })
     }
 
     fn with<T>(&self, call: impl FnOnce(&DB) -> Result<T, StateError>) -> Result<T, StateError> {
@@ -69,15 +67,12 @@ fn refuse_unknown_families(database: &rocksdb::Options, dir: &Path) -> Result<()
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(StateError::UnknownKeySpaces {
-        names: unknown.join(", "),
-    })
+    Err(StateError::UnknownKeySpaces { names: unknown.join(", ") })
 }
 
 fn family(db: &DB, space: KeySpace) -> Result<&ColumnFamily, StateError> {
-    db.cf_handle(space.name()).ok_or_else(|| StateError::Corrupt {
-        message: format!("column family {} is not open", space.name()),
-    })
+    db.cf_handle(space.name())
+        .ok_or_else(|| StateError::Corrupt { message: format!("column family {} is not open", space.name()) })
 }
 
 fn translate(error: Error) -> StateError {
@@ -86,20 +81,14 @@ fn translate(error: Error) -> StateError {
     match kind {
         ErrorKind::Corruption => StateError::Corrupt { message },
         ErrorKind::Busy | ErrorKind::TryAgain | ErrorKind::TimedOut | ErrorKind::Incomplete => {
-            StateError::Unavailable {
-                message,
-                retryable: true,
-            }
+            StateError::Unavailable { message, retryable: true }
         }
         // A full disk heals when space is freed; RocksDB then resumes by itself.
         ErrorKind::IOError => {
             let retryable = message.contains("No space left");
             StateError::Unavailable { message, retryable }
         }
-        _ => StateError::Unavailable {
-            message,
-            retryable: false,
-        },
+        _ => StateError::Unavailable { message, retryable: false },
     }
 }
 
@@ -162,12 +151,9 @@ impl StateStore for RocksState {
         // Rows are safe once the log is synced. Writing the tables as well spares the next start the
         // replay of that log.
         db.flush_wal(true).map_err(translate)?;
-        let families = KeySpace::ALL
-            .iter()
-            .map(|space| family(&db, *space))
-            .collect::<Result<Vec<_>, _>>()?;
-        db.flush_cfs_opt(&families, &FlushOptions::default())
-            .map_err(translate)?;
+        let families =
+            KeySpace::ALL.iter().map(|space| family(&db, *space)).collect::<Result<Vec<_>, _>>()?;
+        db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(translate)?;
         db.cancel_all_background_work(true);
         Ok(())
     }
@@ -211,10 +197,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let _first = RocksState::open(dir.path()).expect("open");
         let second = RocksState::open(dir.path());
-        assert!(
-            matches!(second, Err(StateError::Unavailable { .. })),
-            "{second:?}"
-        );
+        assert!(matches!(second, Err(StateError::Unavailable { .. })), "{second:?}");
     }
 
     #[test]
@@ -225,11 +208,6 @@ mod tests {
             let _db = DB::open_cf(&options::database(), dir.path(), names).expect("open");
         }
         let refused = RocksState::open(dir.path()).expect_err("an unknown family");
-        assert_eq!(
-            refused,
-            StateError::UnknownKeySpaces {
-                names: "from_the_future".into()
-            }
-        );
+        assert_eq!(refused, StateError::UnknownKeySpaces { names: "from_the_future".into() });
     }
 }

@@ -37,10 +37,7 @@ impl Active {
             size: 0,
             next_offset: base,
             files,
-            newest: TimeEntry {
-                timestamp: -1,
-                offset: base,
-            },
+            newest: TimeEntry { timestamp: -1, offset: base },
             first_timestamp: None,
             created_ms: now_ms,
             since_entry: 0,
@@ -60,21 +57,13 @@ impl Active {
         let start = walker.position();
         if last.is_some_and(|entry| entry.position != start) {
             let path = active.files.index.file().path();
-            return Err(StorageError::corrupt(
-                &path,
-                0,
-                "the last entry contradicts the log",
-            ));
+            return Err(StorageError::corrupt(&path, 0, "the last entry contradicts the log"));
         }
         let mut newest = active.newest;
         if let Some(entry) = active.files.time.last() {
             if !active.view().confirms(entry)? {
                 let path = active.files.time.file().path();
-                return Err(StorageError::corrupt(
-                    &path,
-                    0,
-                    "the last entry contradicts the log",
-                ));
+                return Err(StorageError::corrupt(&path, 0, "the last entry contradicts the log"));
             }
             newest = entry;
         }
@@ -99,12 +88,7 @@ impl Active {
     }
 
     pub fn view(&self) -> View<'_> {
-        View {
-            base: self.base,
-            size: self.size,
-            next_offset: self.next_offset,
-            files: &self.files,
-        }
+        View { base: self.base, size: self.size, next_offset: self.next_offset, files: &self.files }
     }
 
     /// True if the batch must go to a new segment (`LogSegment.shouldRoll`).
@@ -158,19 +142,13 @@ impl Active {
     pub fn account(&mut self, position: u64, header: &BatchHeader, index_interval: u64) {
         let last_offset = header.last_offset();
         if header.max_timestamp > self.newest.timestamp {
-            self.newest = TimeEntry {
-                timestamp: header.max_timestamp,
-                offset: last_offset,
-            };
+            self.newest = TimeEntry { timestamp: header.max_timestamp, offset: last_offset };
         }
         if position == 0 {
             self.first_timestamp = Some(header.max_timestamp);
         }
         if self.since_entry > index_interval {
-            self.files.index.append(OffsetEntry {
-                offset: last_offset,
-                position,
-            });
+            self.files.index.append(OffsetEntry { offset: last_offset, position });
             self.files.time.maybe_append(self.newest);
             self.since_entry = 0;
         }

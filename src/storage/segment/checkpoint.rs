@@ -59,10 +59,7 @@ fn parse(text: &str) -> Option<Offsets> {
 /// Leaves the mark of a clean stop (`CleanShutdownFileHandler`). Call it last: after every log
 /// is flushed and every checkpoint written.
 pub fn write_clean_shutdown(data_dir: &Path) -> Result<(), StorageError> {
-    dir::write_atomically(
-        &data_dir.join(CLEAN_SHUTDOWN_FILE),
-        br#"{"version":0,"brokerEpoch":-1}"#,
-    )
+    dir::write_atomically(&data_dir.join(CLEAN_SHUTDOWN_FILE), br#"{"version":0,"brokerEpoch":-1}"#)
 }
 
 /// True if the last stop was clean. The mark is removed durably before this returns, so that a
@@ -92,14 +89,7 @@ mod tests {
         let offsets = Offsets::from([(("b".into(), 0), 5), (("a.b-c".into(), 12), 0)]);
         write_offsets(&path, &offsets).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "0\n2\na.b-c 12 0\nb 0 5\n");
-        for bad in [
-            "",
-            "7\n0\n",
-            "0\n1\n",
-            "0\n1\na 0\n",
-            "0\n1\na 0 1 2\n",
-            "0\n2\na 0 1\na 0 2\n",
-        ] {
+        for bad in ["", "7\n0\n", "0\n1\n", "0\n1\na 0\n", "0\n1\na 0 1 2\n", "0\n2\na 0 1\na 0 2\n"] {
             fs::write(&path, bad).unwrap();
             assert!(read_offsets(&path).is_err(), "{bad:?}");
         }

@@ -81,11 +81,7 @@ pub fn read_text(path: &Path, limit: u64) -> Result<Option<String>, StorageError
         Err(source) => return Err(StorageError::io("read", path, source)),
     };
     if length > limit {
-        return Err(StorageError::corrupt(
-            path,
-            0,
-            format!("{length} bytes, limit {limit}"),
-        ));
+        return Err(StorageError::corrupt(path, 0, format!("{length} bytes, limit {limit}")));
     }
     let bytes = fs::read(path).map_err(|source| StorageError::io("read", path, source))?;
     String::from_utf8(bytes)
@@ -115,10 +111,20 @@ pub fn rename_deleted(path: &Path) -> Result<Option<PathBuf>, StorageError> {
     }
 }
 
-/// Writes `partition.metadata` (`PartitionMetadataFile`, version 0).
+/// Writes `partition.metadata` (`PartitionMetadataFile`, version 0) into a new directory; see [`sync_metadata`].
 pub fn write_metadata(dir: &Path, topic_id: [u8; 16]) -> Result<(), StorageError> {
+    let path = dir.join(METADATA_FILE);
     let text = format!("version: 0\ntopic_id: {}", encode_topic_id(topic_id));
-    write_atomically(&dir.join(METADATA_FILE), text.as_bytes())
+    fs::write(&path, text).map_err(|source| StorageError::io("write", &path, source))
+}
+
+/// Makes `partition.metadata` durable, with its name and those of all files beside it.
+pub fn sync_metadata(dir: &Path) -> Result<(), StorageError> {
+    let path = dir.join(METADATA_FILE);
+    File::open(&path)
+        .and_then(|file| file.sync_all())
+        .map_err(|source| StorageError::io("sync", &path, source))?;
+    sync_dir(dir)
 }
 
 /// Reads the topic id of `partition.metadata`; None if the file does not exist.
@@ -130,16 +136,9 @@ pub fn read_metadata(dir: &Path) -> Result<Option<[u8; 16]>, StorageError> {
     let mut lines = text.lines();
     let version = lines.next().and_then(|line| line.strip_prefix("version: "));
     let topic_id = lines.next().and_then(|line| line.strip_prefix("topic_id: "));
-    match (
-        version.map(str::trim),
-        topic_id.and_then(|id| decode_topic_id(id.trim())),
-    ) {
+    match (version.map(str::trim), topic_id.and_then(|id| decode_topic_id(id.trim()))) {
         (Some("0"), Some(id)) => Ok(Some(id)),
-        _ => Err(StorageError::corrupt(
-            &path,
-            0,
-            "not a version 0 partition.metadata",
-        )),
+        _ => Err(StorageError::corrupt(&path, 0, "not a version 0 partition.metadata")),
     }
 }
 
@@ -151,11 +150,7 @@ pub fn encode_topic_id(id: [u8; 16]) -> String {
     // 21 characters carry 126 bits; the last carries two bits and four zero bits.
     (0..22)
         .map(|place| {
-            let bits = if place < 21 {
-                number >> (122 - 6 * place)
-            } else {
-                number << 4
-            };
+            let bits = if place < 21 { number >> (122 - 6 * place) } else { number << 4 };
             char::from(ALPHABET[(bits & 63) as usize])
         })
         .collect()
@@ -168,11 +163,7 @@ fn decode_topic_id(text: &str) -> Option<[u8; 16]> {
     let mut number = 0u128;
     for (place, byte) in text.bytes().enumerate() {
         let bits = ALPHABET.iter().position(|&letter| letter == byte)? as u128;
-        number = if place < 21 {
-            number << 6 | bits
-        } else {
-            number << 2 | bits >> 4
-        };
+        number = if place < 21 { number << 6 | bits } else { number << 2 | bits >> 4 };
     }
     Some(number.to_be_bytes())
 }
@@ -214,16 +205,10 @@ mod tests {
     #[test]
     fn segment_names() {
         assert_eq!(parse_segment_name("00000000000000000042.log"), Some((42, ".log")));
-        assert_eq!(
-            parse_segment_name("00000000000000000042.index.deleted"),
-            Some((42, ".index.deleted"))
-        );
+        assert_eq!(parse_segment_name("00000000000000000042.index.deleted"), Some((42, ".index.deleted")));
         assert_eq!(parse_segment_name("42.log"), None);
         assert_eq!(parse_segment_name("leader-epoch-checkpoint"), None);
         assert_eq!(parse_segment_name("é000000000000000042.log"), None);
-        assert_eq!(
-            segment_path(Path::new("d"), 42, ".log"),
-            Path::new("d/00000000000000000042.log")
-        );
+        assert_eq!(segment_path(Path::new("d"), 42, ".log"), Path::new("d/00000000000000000042.log"));
     }
 }

@@ -38,10 +38,7 @@ impl LeaderEpochs {
         {
             return false;
         }
-        while self
-            .entries
-            .last()
-            .is_some_and(|last| last.start_offset >= start_offset || last.epoch >= epoch)
+        while self.entries.last().is_some_and(|last| last.start_offset >= start_offset || last.epoch >= epoch)
         {
             self.entries.pop();
         }
@@ -62,8 +59,7 @@ impl LeaderEpochs {
     /// The epoch an offset was written in, or -1 if it is older than every known epoch.
     pub fn epoch_for(&self, offset: i64) -> i32 {
         let next = self.entries.partition_point(|entry| entry.start_offset <= offset);
-        next.checked_sub(1)
-            .map_or(UNDEFINED, |index| self.entries[index].epoch)
+        next.checked_sub(1).map_or(UNDEFINED, |index| self.entries[index].epoch)
     }
 
     /// `LeaderEpochFileCache.endOffsetFor`: the largest epoch not above `epoch`, and where it
@@ -79,9 +75,7 @@ impl LeaderEpochs {
         match self.entries.get(higher) {
             None => (UNDEFINED, i64::from(UNDEFINED)),
             Some(next) => {
-                let floor = higher
-                    .checked_sub(1)
-                    .map_or(epoch, |index| self.entries[index].epoch);
+                let floor = higher.checked_sub(1).map_or(epoch, |index| self.entries[index].epoch);
                 (floor, next.start_offset)
             }
         }
@@ -122,13 +116,24 @@ impl LeaderEpochs {
 
     /// Writes `leader-epoch-checkpoint` atomically and durably.
     pub fn store(&self, directory: &Path) -> Result<(), StorageError> {
+        dir::write_atomically(&path(directory), self.text().as_bytes())
+    }
+
+    /// Writes `leader-epoch-checkpoint` into a new directory, which the caller syncs. Should it be lost, it is rebuilt from
+    /// the batches.
+    pub fn store_new(&self, directory: &Path) -> Result<(), StorageError> {
+        let path = path(directory);
+        std::fs::write(&path, self.text()).map_err(|source| StorageError::io("write", &path, source))
+    }
+
+    fn text(&self) -> String {
         use std::fmt::Write;
         let mut text = format!("0\n{}\n", self.entries.len());
         for entry in &self.entries {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{} {}", entry.epoch, entry.start_offset);
         }
-        dir::write_atomically(&path(directory), text.as_bytes())
+        text
     }
 }
 
@@ -145,10 +150,7 @@ fn parse(text: &str) -> Option<LeaderEpochs> {
     let mut entries: Vec<EpochEntry> = Vec::new();
     for line in lines {
         let (epoch, start_offset) = line.trim().split_once(' ')?;
-        let entry = EpochEntry {
-            epoch: epoch.parse().ok()?,
-            start_offset: start_offset.parse().ok()?,
-        };
+        let entry = EpochEntry { epoch: epoch.parse().ok()?, start_offset: start_offset.parse().ok()? };
         let ascends = entries
             .last()
             .is_none_or(|last| last.epoch < entry.epoch && last.start_offset <= entry.start_offset);
@@ -189,19 +191,10 @@ mod tests {
     #[test]
     fn epoch_of_an_offset() {
         let mut epochs = sample();
-        assert_eq!(
-            [0, 9, 10, 25].map(|offset| epochs.epoch_for(offset)),
-            [1, 1, 3, 5]
-        );
+        assert_eq!([0, 9, 10, 25].map(|offset| epochs.epoch_for(offset)), [1, 1, 3, 5]);
         assert!(epochs.truncate_from_start(12));
         assert_eq!(epochs.epoch_for(11), -1);
-        assert_eq!(
-            epochs.entries()[0],
-            EpochEntry {
-                epoch: 3,
-                start_offset: 12
-            }
-        );
+        assert_eq!(epochs.entries()[0], EpochEntry { epoch: 3, start_offset: 12 });
         assert!(!epochs.truncate_from_start(12));
         assert!(epochs.truncate_from_end(20));
         assert_eq!(epochs.latest(), Some(3));
@@ -218,14 +211,7 @@ mod tests {
         let text = std::fs::read_to_string(path(dir.path())).unwrap();
         assert_eq!(text, "0\n3\n1 0\n3 10\n5 20\n");
         assert_eq!(LeaderEpochs::load(dir.path()).unwrap(), Some(sample()));
-        for bad in [
-            "",
-            "1\n0\n",
-            "0\n2\n1 0\n",
-            "0\n2\n3 0\n1 5\n",
-            "0\n1\n1 x\n",
-            "0\n1\n-4 1\n",
-        ] {
+        for bad in ["", "1\n0\n", "0\n2\n1 0\n", "0\n2\n3 0\n1 5\n", "0\n1\n1 x\n", "0\n1\n-4 1\n"] {
             std::fs::write(path(dir.path()), bad).unwrap();
             assert!(LeaderEpochs::load(dir.path()).is_err(), "{bad:?}");
         }

@@ -24,17 +24,9 @@ pub enum StorageError {
     #[error("no space left for {}", path.display())]
     Full { path: PathBuf, source: io::Error },
     #[error("cannot {action} {}", path.display())]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is corrupt at byte {position}: {reason}", path.display())]
-    Corrupt {
-        path: PathBuf,
-        position: u64,
-        reason: String,
-    },
+    Corrupt { path: PathBuf, position: u64, reason: String },
     /// A flush failed earlier. The kernel may have dropped the pages it could not write, so
     /// what a later flush would report means nothing: the log must be reopened and recovered.
     #[error("the log in {} stopped after a failed flush", path.display())]
@@ -70,11 +62,7 @@ impl StorageError {
     }
 
     pub(super) fn corrupt(path: &Path, position: u64, reason: impl Into<String>) -> Self {
-        Self::Corrupt {
-            path: path.to_path_buf(),
-            position,
-            reason: reason.into(),
-        }
+        Self::Corrupt { path: path.to_path_buf(), position, reason: reason.into() }
     }
 }
 

@@ -31,10 +31,7 @@ pub struct FileCache {
 impl FileCache {
     /// A cache that closes idle files above `capacity`.
     pub fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self {
-            capacity,
-            ring: Mutex::new(VecDeque::new()),
-        })
+        Arc::new(Self { capacity, ring: Mutex::new(VecDeque::new()) })
     }
 
     /// Handles in the ring; those of dropped logs leave when the hand passes.
@@ -73,18 +70,12 @@ pub(super) struct LogDir {
 
 impl LogDir {
     pub fn new(path: &Path, cache: Arc<FileCache>) -> Arc<Self> {
-        Arc::new(Self {
-            path: path.to_path_buf(),
-            cache,
-            stopped: AtomicBool::new(false),
-        })
+        Arc::new(Self { path: path.to_path_buf(), cache, stopped: AtomicBool::new(false) })
     }
 
     pub fn check(&self) -> Result<(), StorageError> {
         if self.stopped.load(Ordering::Acquire) {
-            return Err(StorageError::Stopped {
-                path: self.path.clone(),
-            });
+            return Err(StorageError::Stopped { path: self.path.clone() });
         }
         Ok(())
     }
@@ -130,6 +121,12 @@ impl FileHandle {
             tracked: AtomicBool::new(false),
             touched: AtomicBool::new(false),
         })
+    }
+
+    /// A handle on an existing segment file, for tests of what reads through one.
+    #[cfg(test)]
+    pub(crate) fn for_test(dir: &Path, base_offset: i64) -> Arc<Self> {
+        Self::new(&LogDir::new(dir, FileCache::new(8)), base_offset, FileKind::Log)
     }
 
     /// The file's path.
@@ -179,10 +176,7 @@ impl FileHandle {
             .truncate(self.kind != FileKind::Log)
             .open(&path)
             .map_err(|source| StorageError::io("create", &path, source))?;
-        let length = file
-            .metadata()
-            .map_err(|source| StorageError::io("create", &path, source))?
-            .len();
+        let length = file.metadata().map_err(|source| StorageError::io("create", &path, source))?.len();
         if length > 0 {
             return Err(StorageError::corrupt(&path, 0, "a new segment's file holds data"));
         }
@@ -196,9 +190,7 @@ impl FileHandle {
     /// Bytes in the file.
     pub(super) fn len(self: &Arc<Self>) -> Result<u64, StorageError> {
         let file = self.file()?;
-        let metadata = file
-            .metadata()
-            .map_err(|source| StorageError::io("inspect", &self.path(), source))?;
+        let metadata = file.metadata().map_err(|source| StorageError::io("inspect", &self.path(), source))?;
         Ok(metadata.len())
     }
 
@@ -215,6 +207,30 @@ impl FileHandle {
             }
         }
         Ok(filled)
+    }
+
+    /// Fills `buf` from `position` without waiting for the disk; false if not all of it is in memory
+    /// (or in the file).
+    pub fn read_cached(self: &Arc<Self>, buf: &mut [u8], position: u64) -> Result<bool, StorageError> {
+        let file = self.file()?;
+        let wanted = buf.len();
+        let flags = rustix::io::ReadWriteFlags::NOWAIT;
+        match rustix::io::preadv2(&*file, &mut [io::IoSliceMut::new(buf)], position, flags) {
+            Ok(count) => Ok(count == wanted),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(false),
+            // Not every file system can tell; those that cannot are mostly memory themselves.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                Ok(self.read_at(buf, position)? == wanted)
+            }
+            Err(error) => Err(StorageError::io("read", &self.path(), error.into())),
+        }
+    }
+
+    /// Whether the `len` bytes from `position` on are likely in memory: their first and last are.
+    /// What lies between was read or written with them, or is on its way by read-ahead.
+    pub fn is_cached(self: &Arc<Self>, position: u64, len: usize) -> Result<bool, StorageError> {
+        let last = position + (len as u64).saturating_sub(1);
+        Ok(self.read_cached(&mut [0], position)? && self.read_cached(&mut [0], last)?)
     }
 
     /// Writes two pieces one after the other at `position`, going on after a short write.
@@ -348,9 +364,7 @@ mod tests {
     fn idle_files_close_and_dirty_ones_stay_open() {
         let temp = tempfile::tempdir().unwrap();
         let dir = LogDir::new(temp.path(), FileCache::new(2));
-        let handles: Vec<_> = (0..8)
-            .map(|base| FileHandle::new(&dir, base, FileKind::Log))
-            .collect();
+        let handles: Vec<_> = (0..8).map(|base| FileHandle::new(&dir, base, FileKind::Log)).collect();
         for handle in &handles {
             handle.create().unwrap();
         }
@@ -383,10 +397,7 @@ mod tests {
         handle.sync().unwrap();
         assert!(!handle.is_dirty());
         handle.sync_failed();
-        assert!(matches!(
-            handle.write_at(b"x", b"", 1),
-            Err(StorageError::Stopped { .. })
-        ));
+        assert!(matches!(handle.write_at(b"x", b"", 1), Err(StorageError::Stopped { .. })));
         assert!(matches!(handle.sync(), Err(StorageError::Stopped { .. })));
     }
 

@@ -19,6 +19,8 @@ pub trait Entry: Copy {
     fn encode(&self, base_offset: i64, out: &mut Vec<u8>);
     /// Reads an entry of exactly [`Self::SIZE`] bytes.
     fn decode(base_offset: i64, bytes: &[u8]) -> Self;
+    /// Whether this entry may stand behind `earlier`.
+    fn follows(&self, earlier: &Self) -> bool;
 }
 
 /// An index file and the entries that are not written to it yet.
@@ -36,25 +38,13 @@ pub(super) struct Index<E> {
 impl<E: Entry> Index<E> {
     /// An index over a file that was just created.
     pub fn empty(base_offset: i64, file: Arc<FileHandle>) -> Self {
-        Self {
-            base_offset,
-            file,
-            written: 0,
-            pending: Vec::new(),
-            last: None,
-        }
+        Self { base_offset, file, written: 0, pending: Vec::new(), last: None }
     }
 
     /// Opens an existing index. A torn last entry counts as absent.
     pub fn open(base_offset: i64, file: Arc<FileHandle>) -> Result<Self, StorageError> {
         let written = usize::try_from(file.len()?).unwrap_or(usize::MAX) / E::SIZE;
-        let mut index = Self {
-            base_offset,
-            file,
-            written,
-            pending: Vec::new(),
-            last: None,
-        };
+        let mut index = Self { base_offset, file, written, pending: Vec::new(), last: None };
         if written > 0 {
             index.last = Some(index.get(written - 1)?);
         }
@@ -110,11 +100,7 @@ impl<E: Entry> Index<E> {
         let bytes = &mut bytes[..E::SIZE];
         let position = (index * E::SIZE) as u64;
         if self.file.read_at(bytes, position)? < E::SIZE {
-            return Err(StorageError::corrupt(
-                &self.file.path(),
-                position,
-                "index ends early",
-            ));
+            return Err(StorageError::corrupt(&self.file.path(), position, "index ends early"));
         }
         Ok(E::decode(self.base_offset, bytes))
     }
@@ -141,6 +127,28 @@ impl<E: Entry> Index<E> {
             }
         }
         Ok(low)
+    }
+
+    /// Whether every entry follows the one before. Pages that a power cut left empty or stale show here.
+    pub fn is_ascending(&self) -> Result<bool, StorageError> {
+        /// Entries read at once.
+        const STEP: usize = 4096;
+        let mut bytes = vec![0; E::SIZE * STEP.min(self.written)];
+        let mut earlier: Option<E> = None;
+        for start in (0..self.written).step_by(STEP) {
+            let chunk = &mut bytes[..E::SIZE * STEP.min(self.written - start)];
+            if self.file.read_at(chunk, (start * E::SIZE) as u64)? < chunk.len() {
+                return Ok(false);
+            }
+            for entry in chunk.chunks_exact(E::SIZE) {
+                let entry = E::decode(self.base_offset, entry);
+                if earlier.is_some_and(|earlier| !entry.follows(&earlier)) {
+                    return Ok(false);
+                }
+                earlier = Some(entry);
+            }
+        }
+        Ok(true)
     }
 
     /// Empties the index, whatever is in it.

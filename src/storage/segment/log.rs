@@ -65,8 +65,11 @@ pub struct Log {
 }
 
 impl Log {
-    /// Creates the directory and files of a new, empty log. When this returns they survive a
-    /// power cut.
+    /// Creates the directory and files of a new, empty log. They survive a power cut once the caller has called
+    /// [`Self::sync_created`] and synced the parent directory, or has synced the whole file system: many logs can then share
+    /// one sync.
+    ///
+    /// The log begins in leader epoch 0, as in Kafka.
     ///
     /// What an interrupted attempt left is taken over if it holds no records.
     pub fn create(
@@ -82,20 +85,15 @@ impl Log {
             let log = segment_path(path, base, ".log");
             let size = fs::metadata(&log).map_err(|source| StorageError::io("inspect", &log, source))?;
             if base != 0 || size.len() > 0 {
-                return Err(StorageError::corrupt(
-                    &log,
-                    0,
-                    "a new log's directory holds a log",
-                ));
+                return Err(StorageError::corrupt(&log, 0, "a new log's directory holds a log"));
             }
         }
         let log_dir = LogDir::new(path, files);
-        let mut first = Files::create(&log_dir, 0)?;
-        first.sync()?;
-        LeaderEpochs::default().store(path)?;
+        let first = Files::create(&log_dir, 0)?;
+        let mut epochs = LeaderEpochs::default();
+        epochs.assign(0, 0);
+        epochs.store_new(path)?;
         dir::write_metadata(path, topic_id)?;
-        dir::sync_dir(path)?;
-        dir::sync_dir(path.parent().unwrap_or(Path::new(".")))?;
         Ok(Log {
             entries: FileHandle::new(&log_dir, 0, FileKind::Directory),
             dir: log_dir,
@@ -105,9 +103,15 @@ impl Log {
             active: Active::empty(0, first, now_ms),
             start_offset: 0,
             flushed_offset: 0,
-            epochs: LeaderEpochs::default(),
+            epochs,
             closed: false,
         })
+    }
+
+    /// Makes a log that was just created durable, save for its name in the parent directory. Files without content that are
+    /// lost nonetheless are made anew when the log is opened.
+    pub fn sync_created(&self) -> Result<(), StorageError> {
+        dir::sync_metadata(&self.dir.path)
     }
 
     /// Appends one batch whose header already carries its final base offset and leader epoch.
@@ -130,11 +134,7 @@ impl Log {
         if rolled {
             self.roll_to(header.base_offset, now_ms)?;
         }
-        if self
-            .epochs
-            .latest()
-            .is_none_or(|latest| header.partition_leader_epoch > latest)
-        {
+        if self.epochs.latest().is_none_or(|latest| header.partition_leader_epoch > latest) {
             self.assign_epoch(header.partition_leader_epoch, header.base_offset)?;
         }
         let interval = u64::from(self.config.index_interval_bytes);
@@ -145,11 +145,7 @@ impl Log {
     fn check_batch(&self, prefix: &[u8; 16], rest: &[u8], header: &BatchHeader) -> Result<(), StorageError> {
         let size = prefix.len() + rest.len();
         let refuse = |reason: String| {
-            Err(StorageError::corrupt(
-                &self.active.files.log.path(),
-                self.active.size,
-                reason,
-            ))
+            Err(StorageError::corrupt(&self.active.files.log.path(), self.active.size, reason))
         };
         if header.base_offset < self.end_offset() || header.last_offset_delta < 0 {
             return refuse(format!(
@@ -226,11 +222,18 @@ impl Log {
             }
             next_offset = segment.base;
         }
-        dirty
-            .into_iter()
-            .filter(|handle| handle.is_dirty())
-            .cloned()
-            .collect()
+        dirty.into_iter().filter(|handle| handle.is_dirty()).cloned().collect()
+    }
+
+    /// Writes the index entries that are still in memory, and gives the index files that must be synced
+    /// before [`Self::flushed_offset`] may be used as a recovery point.
+    pub fn unflushed_indexes(&mut self) -> Result<Vec<Arc<FileHandle>>, StorageError> {
+        self.check_open()?;
+        let files = &mut self.active.files;
+        files.index.write_pending()?;
+        files.time.write_pending()?;
+        let dirty = [files.index.file(), files.time.file()].into_iter().filter(|handle| handle.is_dirty());
+        Ok(dirty.cloned().collect())
     }
 
     /// Everything below `upto` is durable: call it after all of [`Self::unflushed`] was synced.
@@ -252,18 +255,28 @@ impl Log {
         Ok(())
     }
 
-    /// Flushes, completes the indexes as a closed log has them, and closes the files.
-    ///
-    /// The log takes no more appends, even if this fails.
-    pub fn close(&mut self) -> Result<(), StorageError> {
+    /// Begins an orderly close: completes the indexes as a closed log has them, and gives every file that must be synced
+    /// before [`Self::finish_close`]. The log takes no more appends, even if this fails.
+    pub fn begin_close(&mut self) -> Result<Vec<Arc<FileHandle>>, StorageError> {
         self.check_open()?;
         self.closed = true;
         self.active.finish_indexes()?;
-        let upto = self.end_offset();
-        self.unflushed().iter().try_for_each(FileHandle::sync)?;
-        self.active.files.sync()?;
-        self.mark_flushed(upto);
+        let mut dirty = self.unflushed();
+        let indexes = [self.active.files.index.file(), self.active.files.time.file()];
+        dirty.extend(indexes.into_iter().filter(|handle| handle.is_dirty()).cloned());
+        Ok(dirty)
+    }
+
+    /// Ends an orderly close: everything is durable, and the files are closed.
+    pub fn finish_close(&mut self) {
+        self.mark_flushed(self.end_offset());
         self.release_files();
+    }
+
+    /// Closes a log in order, by itself.
+    pub fn close(&mut self) -> Result<(), StorageError> {
+        self.begin_close()?.iter().try_for_each(FileHandle::sync)?;
+        self.finish_close();
         Ok(())
     }
 
@@ -294,9 +307,7 @@ impl Log {
 
     pub(super) fn check_open(&self) -> Result<(), StorageError> {
         if self.closed {
-            return Err(StorageError::Closed {
-                path: self.dir.path.clone(),
-            });
+            return Err(StorageError::Closed { path: self.dir.path.clone() });
         }
         Ok(())
     }
@@ -370,17 +381,12 @@ impl Log {
     pub fn open_files(&self) -> usize {
         let sealed = self.sealed.iter().filter_map(Sealed::files_in_use);
         let handles = sealed.chain([&self.active.files]).flat_map(Files::handles);
-        handles
-            .chain([&self.entries])
-            .filter(|handle| handle.is_open())
-            .count()
+        handles.chain([&self.entries]).filter(|handle| handle.is_open()).count()
     }
 
     /// First offset behind sealed segment `index`.
     pub(super) fn bound(&self, index: usize) -> i64 {
-        self.sealed
-            .get(index + 1)
-            .map_or(self.active.base, |next| next.base)
+        self.sealed.get(index + 1).map_or(self.active.base, |next| next.base)
     }
 
     /// All segments, oldest first, the active one last: what retention decides on.
@@ -395,11 +401,7 @@ impl Log {
                 next_offset,
                 size: segment.size,
                 max_timestamp: newest.timestamp,
-                modified_ms: if newest.timestamp < 0 {
-                    modified(segment.base)?
-                } else {
-                    0
-                },
+                modified_ms: if newest.timestamp < 0 { modified(segment.base)? } else { 0 },
             });
         }
         infos.push(SegmentInfo {

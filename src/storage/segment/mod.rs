@@ -9,6 +9,7 @@
 //! files     handles that open on use    swap     what a stop interrupted
 //! epochs    leader-epoch-checkpoint     checkpoint  files of the whole data directory
 //! retain    which segments may go       dir      names, small durable files
+//! space     what the disk has left for appends
 //! ```
 //!
 //! Everything here is synchronous and takes the time as an argument. Records are never decoded:
@@ -28,6 +29,7 @@ mod recover;
 pub mod retain;
 mod scan;
 mod sealed;
+pub mod space;
 mod swap;
 mod time_index;
 mod trim;

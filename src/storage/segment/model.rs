@@ -16,24 +16,13 @@ fn small() -> LogConfig {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Append {
-        records: i32,
-        timestamp: i64,
-        payload: usize,
-    },
+    Append { records: i32, timestamp: i64, payload: usize },
     Roll,
     Release,
     Close,
     Crash,
-    Read {
-        offset: i64,
-        max_bytes: usize,
-        end: i64,
-    },
-    Find {
-        timestamp: i64,
-        from: i64,
-    },
+    Read { offset: i64, max_bytes: usize, end: i64 },
+    Find { timestamp: i64, from: i64 },
 }
 
 fn step() -> impl Strategy<Value = Step> {

@@ -27,6 +27,10 @@ impl Entry for OffsetEntry {
             position: u64::try_from(position).unwrap_or(u64::MAX),
         }
     }
+
+    fn follows(&self, earlier: &Self) -> bool {
+        self.offset > earlier.offset && self.position > earlier.position
+    }
 }
 
 /// The offset index of one segment.
@@ -39,10 +43,7 @@ mod tests {
     #[test]
     fn bytes_are_kafkas() {
         let mut bytes = Vec::new();
-        let entry = OffsetEntry {
-            offset: 1_000_258,
-            position: 0x0102_0304,
-        };
+        let entry = OffsetEntry { offset: 1_000_258, position: 0x0102_0304 };
         entry.encode(1_000_000, &mut bytes);
         assert_eq!(bytes, [0, 0, 1, 2, 1, 2, 3, 4]);
         assert_eq!(OffsetEntry::decode(1_000_000, &bytes), entry);

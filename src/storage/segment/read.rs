@@ -31,11 +31,7 @@ impl LogSlice {
         let filled = self.file.read_at(&mut bytes, self.position)?;
         if filled < self.len {
             let position = self.position + filled as u64;
-            return Err(StorageError::corrupt(
-                &self.file.path(),
-                position,
-                "file ends early",
-            ));
+            return Err(StorageError::corrupt(&self.file.path(), position, "file ends early"));
         }
         Ok(bytes)
     }
@@ -145,8 +141,7 @@ impl Log {
                 best = Some((index, batch));
             }
         }
-        best.map(|(index, batch)| Ok(self.found(&self.view(index)?, &batch)))
-            .transpose()
+        best.map(|(index, batch)| Ok(self.found(&self.view(index)?, &batch))).transpose()
     }
 
     /// Largest timestamp in the log, by the segments' indexes; -1 if there is none.
@@ -166,15 +161,11 @@ impl Log {
         if offset >= self.active.base {
             return self.sealed.len();
         }
-        self.sealed
-            .partition_point(|segment| segment.base <= offset)
-            .saturating_sub(1)
+        self.sealed.partition_point(|segment| segment.base <= offset).saturating_sub(1)
     }
 
     fn base_of(&self, index: usize) -> i64 {
-        self.sealed
-            .get(index)
-            .map_or(self.active.base, |segment| segment.base)
+        self.sealed.get(index).map_or(self.active.base, |segment| segment.base)
     }
 
     fn newest_in(&self, index: usize) -> Result<i64, StorageError> {

@@ -22,11 +22,12 @@ pub struct OpenOptions<'a> {
     pub config: LogConfig,
     /// Bounds the open files of all logs.
     pub files: Arc<FileCache>,
-    /// The last stop was clean. False: every batch from the segment of `recovery_point` on is
-    /// verified, a torn tail is cut off, and the indexes are built anew.
+    /// The last stop was clean. False: every batch from `recovery_point` on is verified, a torn tail
+    /// is cut off, and the indexes are completed from there, or built anew if they are not sound.
     pub clean: bool,
-    /// Offset below which everything was durable (`recovery-point-offset-checkpoint`). A log
-    /// that is damaged or missing below it is not opened.
+    /// Offset below which everything, the indexes included, was durable
+    /// (`recovery-point-offset-checkpoint`). A log that is damaged where this is looked at, or
+    /// missing, below it is not opened.
     pub recovery_point: i64,
     /// First visible offset (`log-start-offset-checkpoint`).
     pub log_start_offset: i64,
@@ -148,20 +149,12 @@ impl Opening<'_> {
 
     /// Hands the headers of a trusted segment to whoever needs them.
     fn replay(&mut self, segment: &Active) -> Result<(), StorageError> {
-        let from = if self.epochs_lost {
-            i64::MIN
-        } else {
-            self.options.replay_from
-        };
+        let from = if self.epochs_lost { i64::MIN } else { self.options.replay_from };
         if segment.next_offset <= from {
             return Ok(());
         }
         let view = segment.view();
-        let mut walker = if from <= segment.base {
-            view.walk()
-        } else {
-            view.walk_to(from)?
-        };
+        let mut walker = if from <= segment.base { view.walk() } else { view.walk_to(from)? };
         while let Some(batch) = walker.next()? {
             observe(&mut self.epochs, &mut self.options, &batch.header);
         }
@@ -176,12 +169,21 @@ impl Opening<'_> {
                 FileHandle::new(log_dir, base, kind).create()?;
             }
         }
-        let mut active = Active::empty(base, Files::open(log_dir, base)?, self.options.now_ms);
+        let mut active = match self.trusted_prefix(base, size)? {
+            Some(prefix) => {
+                self.replay(&prefix)?;
+                prefix
+            }
+            None => {
+                let mut files = Files::open(log_dir, base)?;
+                files.index.reset()?;
+                files.time.reset()?;
+                Active::empty(base, files, self.options.now_ms)
+            }
+        };
         let interval = u64::from(self.options.config.index_interval_bytes);
         let (epochs, options) = (&mut self.epochs, &mut self.options);
-        let scanned = scan(&mut active, size, interval, &mut |header| {
-            observe(epochs, options, header)
-        })?;
+        let scanned = scan(&mut active, size, interval, &mut |header| observe(epochs, options, header))?;
         self.recovery.recovered = true;
         self.recovery.batches_scanned += scanned.batches;
         let beyond = bound.is_some_and(|bound| active.next_offset > bound);
@@ -208,6 +210,44 @@ impl Opening<'_> {
         active.files.log.mark_written();
         active.files.sync()?;
         Ok(bound.is_none().then_some(active))
+    }
+
+    /// The part of a segment below the recovery point, if there is one and its indexes are sound. Its
+    /// records were synced, so only the batches above need their checksums computed: recovery takes as
+    /// long as what was written last, not as the segment is large.
+    fn trusted_prefix(&self, base: i64, size: u64) -> Result<Option<Active>, StorageError> {
+        let point = self.options.recovery_point;
+        if point <= base {
+            return Ok(None);
+        }
+        match self.load_prefix(base, size, point) {
+            Err(error) if error.kind() == StorageErrorKind::Corrupt => {
+                tracing::warn!(%error, "the whole segment is verified");
+                Ok(None)
+            }
+            loaded => loaded,
+        }
+    }
+
+    fn load_prefix(&self, base: i64, size: u64, point: i64) -> Result<Option<Active>, StorageError> {
+        let mut files = Files::open(&self.dir, base)?;
+        if !files.index.is_ascending()? || !files.time.is_ascending()? {
+            return Ok(None);
+        }
+        files.index.truncate_while(|entry| entry.offset < point && entry.position < size)?;
+        files.time.truncate_while(|entry| entry.offset < point)?;
+        let mut segment = Active::empty(base, files, self.options.now_ms);
+        segment.size = size;
+        segment.next_offset = i64::MAX;
+        let mut walker = segment.view().walk_to(point)?;
+        let mut end = walker.position();
+        while end < size
+            && let Some(batch) = walker.next()?
+            && batch.header.last_offset() < point
+        {
+            end = batch.end();
+        }
+        Active::load(&self.dir, base, end, self.options.now_ms).map(Some)
     }
 
     /// True if both index files exist and hold whole entries. Whether the entries are right is
@@ -237,11 +277,7 @@ impl Opening<'_> {
         let (start, point) = (self.options.log_start_offset, self.options.recovery_point);
         if end < point && start < point {
             let reason = format!("the log ends at {end}, but was durable up to {point}");
-            return Err(StorageError::corrupt(
-                &active.files.log.path(),
-                active.size,
-                reason,
-            ));
+            return Err(StorageError::corrupt(&active.files.log.path(), active.size, reason));
         }
         let first = self.sealed.first().map_or(active.base, |segment| segment.base);
         let now_ms = self.options.now_ms;
@@ -264,7 +300,8 @@ impl Opening<'_> {
             log.restart_at(start, now_ms)?;
             self.recovery.recovered = true;
         }
-        log.epochs.truncate_from_end(log.end_offset());
+        // An epoch may begin at the log end: a leader took over and has not written yet.
+        log.epochs.truncate_from_end(log.end_offset().saturating_add(1));
         if log.start_offset > 0 {
             log.epochs.truncate_from_start(log.start_offset);
         }
@@ -279,10 +316,7 @@ impl Opening<'_> {
 }
 
 fn observe(epochs: &mut LeaderEpochs, options: &mut OpenOptions<'_>, header: &BatchHeader) {
-    if epochs
-        .latest()
-        .is_none_or(|latest| header.partition_leader_epoch > latest)
-    {
+    if epochs.latest().is_none_or(|latest| header.partition_leader_epoch > latest) {
         epochs.assign(header.partition_leader_epoch, header.base_offset);
     }
     if header.base_offset >= options.replay_from {

@@ -28,16 +28,9 @@ pub fn choose(
     log_start: i64,
     readable_end: i64,
 ) -> usize {
-    let removable = segments
-        .iter()
-        .take_while(|s| s.next_offset <= readable_end)
-        .count();
+    let removable = segments.iter().take_while(|s| s.next_offset <= readable_end).count();
     let expired = |s: &SegmentInfo| {
-        let newest = if s.max_timestamp >= 0 {
-            s.max_timestamp
-        } else {
-            s.modified_ms
-        };
+        let newest = if s.max_timestamp >= 0 { s.max_timestamp } else { s.modified_ms };
         retention_ms >= 0 && now_ms.saturating_sub(newest) > retention_ms
     };
     let mut count = segments[..removable].iter().take_while(|s| expired(s)).count();
@@ -49,11 +42,7 @@ pub fn choose(
             count += 1;
         }
     }
-    count
-        + segments[count..removable]
-            .iter()
-            .take_while(|s| s.next_offset <= log_start)
-            .count()
+    count + segments[count..removable].iter().take_while(|s| s.next_offset <= log_start).count()
 }
 
 #[cfg(test)]

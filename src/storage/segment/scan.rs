@@ -1,4 +1,4 @@
-//! Verifies every byte of a segment and builds its indexes anew (`LogSegment.recover`).
+//! Verifies the bytes of a segment and completes its indexes (`LogSegment.recover`).
 
 use std::sync::Arc;
 
@@ -21,29 +21,21 @@ pub(super) struct Scan {
     pub damage: Option<StorageError>,
 }
 
-/// Scans the file of `active`, `length` bytes long, whose offsets must not be below `floor`.
+/// Scans the file of `active`, `length` bytes long, from `active.size` on: what lies below is trusted
+/// and in the indexes already.
 ///
 /// Afterwards `active` describes the valid prefix and its indexes are complete; the file itself
-/// is untouched. `on_batch` sees each valid batch.
+/// is untouched. `on_batch` sees each batch that was verified.
 pub(super) fn scan(
     active: &mut Active,
     length: u64,
     index_interval: u64,
     on_batch: &mut dyn FnMut(&BatchHeader),
 ) -> Result<Scan, StorageError> {
-    active.files.index.reset()?;
-    active.files.time.reset()?;
     let log = active.files.log.clone();
-    let mut walker = Walker::new(&log, 0, length);
-    let mut bytes = Bytes {
-        file: &log,
-        chunk: Vec::new(),
-        at: 0,
-    };
-    let mut outcome = Scan {
-        batches: 0,
-        damage: None,
-    };
+    let mut walker = Walker::new(&log, active.size, length);
+    let mut bytes = Bytes { file: &log, chunk: Vec::new(), at: 0 };
+    let mut outcome = Scan { batches: 0, damage: None };
     loop {
         match step(&mut walker, &mut bytes, active) {
             Ok(None) => break,
@@ -82,11 +74,7 @@ fn step(
     }
     let path = bytes.file;
     if bytes.crc(batch.position + CRC_START, batch.end())? != batch.header.crc {
-        return Err(StorageError::corrupt(
-            &path.path(),
-            batch.position,
-            "checksum mismatch",
-        ));
+        return Err(StorageError::corrupt(&path.path(), batch.position, "checksum mismatch"));
     }
     Ok(Some(batch))
 }

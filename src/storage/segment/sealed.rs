@@ -66,22 +66,12 @@ pub(super) struct Sealed {
 
 impl Sealed {
     pub fn new(base: i64, size: u64) -> Self {
-        Self {
-            base,
-            size,
-            newest: OnceLock::new(),
-            files: OnceLock::new(),
-        }
+        Self { base, size, newest: OnceLock::new(), files: OnceLock::new() }
     }
 
     /// Seals what was the active segment; its files still need a sync.
     pub fn from_active(base: i64, size: u64, newest: TimeEntry, files: Files) -> Self {
-        Self {
-            base,
-            size,
-            newest: newest.into(),
-            files: Box::new(files).into(),
-        }
+        Self { base, size, newest: newest.into(), files: Box::new(files).into() }
     }
 
     pub fn files(&self, dir: &Arc<LogDir>) -> Result<&Files, StorageError> {
@@ -123,12 +113,7 @@ impl Sealed {
     }
 
     pub fn view(&self, dir: &Arc<LogDir>, next_offset: i64) -> Result<View<'_>, StorageError> {
-        Ok(View {
-            base: self.base,
-            size: self.size,
-            next_offset,
-            files: self.files(dir)?,
-        })
+        Ok(View { base: self.base, size: self.size, next_offset, files: self.files(dir)? })
     }
 }
 
@@ -258,10 +243,7 @@ impl<'a> View<'a> {
         {
             return Ok(last);
         }
-        let mut newest = TimeEntry {
-            timestamp: -1,
-            offset: self.base,
-        };
+        let mut newest = TimeEntry { timestamp: -1, offset: self.base };
         let mut walker = self.walk();
         while let Some(batch) = walker.next()? {
             if batch.header.max_timestamp > newest.timestamp {

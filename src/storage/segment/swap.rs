@@ -57,11 +57,7 @@ pub(super) fn settle(dir: &Path) -> Result<Vec<i64>, StorageError> {
     changed |= !complete.is_empty() || !unfinished.is_empty();
 
     let files = segment_files(dir)?;
-    let mut bases: Vec<i64> = files
-        .iter()
-        .filter(|file| file.1 == ".log")
-        .map(|file| file.0)
-        .collect();
+    let mut bases: Vec<i64> = files.iter().filter(|file| file.1 == ".log").map(|file| file.0).collect();
     bases.sort_unstable();
     for (base, extension, path) in &files {
         let derived = [".index", ".timeindex", ".txnindex"].contains(&extension.as_str());
@@ -99,11 +95,7 @@ fn end_of(path: &Path, base: i64) -> Result<i64, StorageError> {
     while position < size {
         let mut bytes = [0; HEADER_LEN];
         if size - position < HEADER_LEN as u64 {
-            return Err(StorageError::corrupt(
-                path,
-                position,
-                "a replacement segment is cut",
-            ));
+            return Err(StorageError::corrupt(path, position, "a replacement segment is cut"));
         }
         file.read_exact_at(&mut bytes, position).map_err(fail)?;
         let header = BatchHeader::parse(&bytes)
@@ -119,11 +111,8 @@ mod tests {
     use super::*;
 
     fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<String> = segment_files(dir)
-            .unwrap()
-            .into_iter()
-            .map(|(base, ext, _)| format!("{base}{ext}"))
-            .collect();
+        let mut names: Vec<String> =
+            segment_files(dir).unwrap().into_iter().map(|(base, ext, _)| format!("{base}{ext}")).collect();
         names.sort();
         names
     }

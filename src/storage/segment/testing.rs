@@ -40,8 +40,7 @@ pub fn append(log: &mut Log, records: i32, timestamp: i64, payload: usize) -> Ve
 pub fn append_bytes(log: &mut Log, bytes: &[u8], now_ms: i64) -> Result<bool, StorageError> {
     let header = BatchHeader::parse(bytes).unwrap();
     let prefix = *bytes.first_chunk().unwrap();
-    log.append(prefix, &bytes[16..], &header, now_ms)
-        .map(|appended| appended.rolled)
+    log.append(prefix, &bytes[16..], &header, now_ms).map(|appended| appended.rolled)
 }
 
 pub fn create(dir: &Path, config: LogConfig) -> Log {

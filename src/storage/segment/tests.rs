@@ -23,40 +23,25 @@ fn file(dir: &Path, base: i64, extension: &str) -> Vec<u8> {
 #[test]
 fn golden_index_bytes() {
     let temp = tempfile::tempdir().unwrap();
-    let mut log = create(
-        temp.path(),
-        LogConfig {
-            segment_bytes: 1 << 20,
-            ..small()
-        },
-    );
+    let mut log = create(temp.path(), LogConfig { segment_bytes: 1 << 20, ..small() });
     // Five batches of 100 bytes, two offsets each; an entry when more than 150 bytes passed.
     for timestamp in [50, 40, 60, 55, 70, 65] {
         append(&mut log, 2, timestamp, 39);
     }
     log.close().unwrap();
     assert_eq!(file(temp.path(), 0, ".log").len(), 600);
-    assert_eq!(
-        file(temp.path(), 0, ".index"),
-        [0, 0, 0, 5, 0, 0, 0, 200, 0, 0, 0, 9, 0, 0, 1, 144]
-    );
+    assert_eq!(file(temp.path(), 0, ".index"), [0, 0, 0, 5, 0, 0, 0, 200, 0, 0, 0, 9, 0, 0, 1, 144]);
     #[rustfmt::skip]
     assert_eq!(file(temp.path(), 0, ".timeindex"), [
         0, 0, 0, 0, 0, 0, 0, 60, 0, 0, 0, 5,
         0, 0, 0, 0, 0, 0, 0, 70, 0, 0, 0, 9,
     ]);
-    assert_eq!(
-        fs::read_to_string(temp.path().join("leader-epoch-checkpoint")).unwrap(),
-        "0\n1\n0 0\n"
-    );
+    assert_eq!(fs::read_to_string(temp.path().join("leader-epoch-checkpoint")).unwrap(), "0\n1\n0 0\n");
     // A later largest timestamp gets an entry of its own when the log closes.
     let (mut log, _) = reopen(temp.path(), small());
     append(&mut log, 1, 90, 39);
     log.close().unwrap();
-    assert_eq!(
-        file(temp.path(), 0, ".timeindex")[24..],
-        [0, 0, 0, 0, 0, 0, 0, 90, 0, 0, 0, 12]
-    );
+    assert_eq!(file(temp.path(), 0, ".timeindex")[24..], [0, 0, 0, 0, 0, 0, 0, 90, 0, 0, 0, 12]);
     assert_eq!(file(temp.path(), 0, ".index").len(), 16 + 8);
 }
 
@@ -109,7 +94,8 @@ fn damage_below_the_recovery_point_is_an_error_and_the_file_stays() {
     drop(log);
     let path = segment_path(temp.path(), 20, ".log");
     let mut bytes = fs::read(&path).unwrap();
-    bytes[350] ^= 1;
+    // The magic byte of the batch at offset 23: nothing behind it can be found.
+    bytes[316] ^= 1;
     fs::write(&path, &bytes).unwrap();
     let error = open_with(temp.path(), small(), false, end, 0, i64::MAX).unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::Corrupt);
@@ -117,10 +103,76 @@ fn damage_below_the_recovery_point_is_an_error_and_the_file_stays() {
     // Above the recovery point it is a torn tail, and what lies behind it goes with it.
     let (log, recovery, _) = open_with(temp.path(), small(), false, 22, 0, i64::MAX).unwrap();
     assert_eq!((log.end_offset(), recovery.truncated_bytes), (23, 700));
-    assert_eq!(recovery.batches_scanned, 3);
+    assert_eq!(recovery.batches_scanned, 1, "only what is above the recovery point");
     drop(log);
     let error = open_with(temp.path(), small(), false, 24, 0, i64::MAX).unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::Corrupt, "durable data is missing");
+}
+
+/// Whatever the recovery point, the log and its indexes come out as if every byte had been verified.
+#[test]
+fn recovery_from_any_point_gives_the_same_log_and_indexes() {
+    let source = tempfile::tempdir().unwrap();
+    let config = LogConfig { segment_bytes: 5000, ..small() };
+    let mut log = create(source.path(), config);
+    let mut all = Vec::new();
+    for number in 0..120 {
+        // Timestamps that rise, fall and repeat, so that the time index is sparser than the offset index.
+        all.extend(append(&mut log, 2, 1000 + [0, 7, 3, 7, 9][number % 5] + number as i64 / 10, 39));
+    }
+    let end = log.end_offset();
+    for file in log.unflushed_indexes().unwrap() {
+        file.sync().unwrap();
+    }
+    let expected = tempfile::tempdir().unwrap();
+    copy_log(source.path(), expected.path());
+    recover(expected.path(), config).0.close().unwrap();
+    for point in 0..=end {
+        let temp = tempfile::tempdir().unwrap();
+        copy_log(source.path(), temp.path());
+        let (mut log, recovery, replayed) = open_with(temp.path(), config, false, point, 0, 0).unwrap();
+        assert_eq!(log.end_offset(), end);
+        assert_eq!(replayed, (0..end).step_by(2).collect::<Vec<_>>(), "recovery point {point}");
+        assert!(recovery.batches_scanned as i64 <= (end - point + 1) / 2, "{recovery:?} at {point}");
+        assert_eq!(read_all(&log, 0, 350), all);
+        log.close().unwrap();
+        for base in [0, 100, 200] {
+            for extension in [".index", ".timeindex"] {
+                let found = file(temp.path(), base, extension);
+                assert_eq!(found, file(expected.path(), base, extension), "{base}{extension} from {point}");
+            }
+        }
+    }
+}
+
+/// An index with a hole, as a power cut can leave it, is not trusted below the recovery point either.
+#[test]
+fn an_unsound_index_is_built_anew_below_the_recovery_point() {
+    for extension in [".index", ".timeindex"] {
+        let temp = tempfile::tempdir().unwrap();
+        let config = LogConfig { segment_bytes: 1 << 20, ..small() };
+        let mut log = create(temp.path(), config);
+        for number in 0..60 {
+            append(&mut log, 1, number, 39);
+        }
+        let end = log.end_offset();
+        log.close().unwrap();
+        let whole = file(temp.path(), 0, extension);
+        let mut torn = whole.clone();
+        torn[24..72].fill(0);
+        fs::write(segment_path(temp.path(), 0, extension), torn).unwrap();
+        let (mut log, recovery, _) = open_with(temp.path(), config, false, end, 0, i64::MAX).unwrap();
+        assert_eq!(recovery.batches_scanned, 60);
+        log.close().unwrap();
+        assert_eq!(file(temp.path(), 0, extension), whole, "{extension}");
+    }
+}
+
+fn copy_log(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
 }
 
 #[test]
@@ -151,14 +203,9 @@ fn missing_or_damaged_indexes_are_rebuilt() {
         all.extend(append(&mut log, 2, 1000 + timestamp, 39));
     }
     log.close().unwrap();
-    let names: Vec<_> = [0, 20, 40, 60]
-        .into_iter()
-        .flat_map(|base| [(base, ".index"), (base, ".timeindex")])
-        .collect();
-    let original: Vec<_> = names
-        .iter()
-        .map(|(base, ext)| file(temp.path(), *base, ext))
-        .collect();
+    let names: Vec<_> =
+        [0, 20, 40, 60].into_iter().flat_map(|base| [(base, ".index"), (base, ".timeindex")]).collect();
+    let original: Vec<_> = names.iter().map(|(base, ext)| file(temp.path(), *base, ext)).collect();
     assert!(original.iter().all(|bytes| !bytes.is_empty()));
     for (which, (base, extension)) in names.iter().enumerate() {
         let path = segment_path(temp.path(), *base, extension);
@@ -174,10 +221,7 @@ fn missing_or_damaged_indexes_are_rebuilt() {
                 assert_eq!((slice.start_offset, slice.len), (offset & !1, 100));
             }
             for timestamp in 0..35 {
-                let found = log
-                    .offset_for_timestamp(1000 + timestamp, 0, 70)
-                    .unwrap()
-                    .unwrap();
+                let found = log.offset_for_timestamp(1000 + timestamp, 0, 70).unwrap().unwrap();
                 assert_eq!(found.header.base_offset, timestamp * 2);
             }
             let newest = log.max_timestamp_batch(70).unwrap().unwrap();
@@ -194,29 +238,17 @@ fn missing_or_damaged_indexes_are_rebuilt() {
 #[test]
 fn rolls_for_each_reason() {
     let temp = tempfile::tempdir().unwrap();
-    let config = LogConfig {
-        segment_ms: 100,
-        ..small()
-    };
+    let config = LogConfig { segment_ms: 100, ..small() };
     let mut log = create(temp.path(), config);
     let add = |log: &mut Log, base, timestamp, payload, now| {
         append_bytes(log, &batch(base, 1, timestamp, payload), now).unwrap()
     };
-    assert!(
-        !add(&mut log, 0, 1000, 2000, 0),
-        "an empty segment takes any batch"
-    );
+    assert!(!add(&mut log, 0, 1000, 2000, 0), "an empty segment takes any batch");
     assert!(add(&mut log, 1, 1000, 39, 0), "size");
-    assert!(
-        !add(&mut log, 2, 1100, 39, 9999),
-        "time counts between timestamps"
-    );
+    assert!(!add(&mut log, 2, 1100, 39, 9999), "time counts between timestamps");
     assert!(add(&mut log, 3, 1101, 39, 0), "time");
     assert!(!add(&mut log, 4, -1, 39, 0));
-    assert!(
-        add(&mut log, i64::from(i32::MAX) + 4, 1101, 39, 0),
-        "relative offset"
-    );
+    assert!(add(&mut log, i64::from(i32::MAX) + 4, 1101, 39, 0), "relative offset");
     assert_eq!(log.active_base_offset(), i64::from(i32::MAX) + 4);
     log.roll(0).unwrap();
     assert_eq!(log.segment_count(), 5);
@@ -224,32 +256,14 @@ fn rolls_for_each_reason() {
     assert_eq!(log.segment_count(), 5, "an empty segment is not rolled");
     let far = log.end_offset() + i64::from(i32::MAX) + 1;
     assert!(add(&mut log, far, 1, 39, 0));
-    assert_eq!(
-        (log.segment_count(), log.active_base_offset()),
-        (5, far),
-        "the empty one is replaced"
-    );
+    assert_eq!((log.segment_count(), log.active_base_offset()), (5, far), "the empty one is replaced");
     // With equal timestamps only the offset index fills: five entries of eight bytes.
-    log.update_config(LogConfig {
-        segment_index_bytes: 40,
-        segment_bytes: 1 << 20,
-        ..config
-    });
+    log.update_config(LogConfig { segment_index_bytes: 40, segment_bytes: 1 << 20, ..config });
     let rolled: Vec<_> = (1..8).map(|step| add(&mut log, far + step, 1, 200, 0)).collect();
-    assert_eq!(
-        rolled,
-        [false, false, false, false, false, false, true],
-        "offset index full"
-    );
+    assert_eq!(rolled, [false, false, false, false, false, false, true], "offset index full");
     // With rising ones the time index: three places, one of them kept for the last entry.
-    let rolled: Vec<_> = (8..14)
-        .map(|step| add(&mut log, far + step, step, 200, 0))
-        .collect();
-    assert_eq!(
-        rolled,
-        [false, false, true, false, false, true],
-        "time index full"
-    );
+    let rolled: Vec<_> = (8..14).map(|step| add(&mut log, far + step, step, 200, 0)).collect();
+    assert_eq!(rolled, [false, false, true, false, false, true], "time index full");
     drop(log);
     let (log, _) = recover(temp.path(), config);
     assert_eq!(log.end_offset(), far + 14);
@@ -258,13 +272,7 @@ fn rolls_for_each_reason() {
 #[test]
 fn time_without_timestamps_counts_from_creation() {
     let temp = tempfile::tempdir().unwrap();
-    let mut log = create(
-        temp.path(),
-        LogConfig {
-            segment_ms: 100,
-            ..small()
-        },
-    );
+    let mut log = create(temp.path(), LogConfig { segment_ms: 100, ..small() });
     assert!(!append_bytes(&mut log, &batch(0, 1, -1, 39), 500).unwrap());
     assert!(!append_bytes(&mut log, &batch(1, 1, -1, 39), 100).unwrap());
     assert!(append_bytes(&mut log, &batch(2, 1, -1, 39), 101).unwrap());
@@ -276,23 +284,14 @@ fn batches_that_would_break_the_log_are_refused() {
     let mut log = create(temp.path(), small());
     append(&mut log, 5, 1, 10);
     let kind = |result: Result<bool, StorageError>| result.unwrap_err().kind();
-    assert_eq!(
-        kind(append_bytes(&mut log, &batch(4, 1, 1, 10), 0)),
-        StorageErrorKind::Corrupt
-    );
+    assert_eq!(kind(append_bytes(&mut log, &batch(4, 1, 1, 10), 0)), StorageErrorKind::Corrupt);
     let mut long = batch(5, 1, 1, 10);
     long.push(0);
     assert_eq!(kind(append_bytes(&mut log, &long, 0)), StorageErrorKind::Corrupt);
-    assert_eq!(
-        kind(append_bytes(&mut log, &batch(5, 0, 1, 10), 0)),
-        StorageErrorKind::Corrupt
-    );
+    assert_eq!(kind(append_bytes(&mut log, &batch(5, 0, 1, 10), 0)), StorageErrorKind::Corrupt);
     assert_eq!((log.end_offset(), log.size_bytes()), (5, 71));
     log.close().unwrap();
-    assert_eq!(
-        kind(append_bytes(&mut log, &batch(5, 1, 1, 10), 0)),
-        StorageErrorKind::Closed
-    );
+    assert_eq!(kind(append_bytes(&mut log, &batch(5, 1, 1, 10), 0)), StorageErrorKind::Closed);
 }
 
 #[test]
@@ -305,10 +304,7 @@ fn a_failed_append_leaves_nothing_behind() {
     assert!(matches!(error, StorageError::Stopped { .. }));
     assert_eq!(log.end_offset(), 5);
     assert_eq!(file(temp.path(), 0, ".log"), kept);
-    assert!(
-        log.flush().is_err(),
-        "a log that failed to flush never says it is durable"
-    );
+    assert!(log.flush().is_err(), "a log that failed to flush never says it is durable");
     assert_eq!(log.flushed_offset(), 0);
 }
 
@@ -316,6 +312,7 @@ fn a_failed_append_leaves_nothing_behind() {
 fn flushing_covers_data_sealed_indexes_and_the_directory() {
     let temp = tempfile::tempdir().unwrap();
     let mut log = create(temp.path(), small());
+    log.flush().unwrap();
     assert!(log.unflushed().is_empty());
     for _ in 0..15 {
         append(&mut log, 1, 1, 39);
@@ -323,21 +320,9 @@ fn flushing_covers_data_sealed_indexes_and_the_directory() {
     let names: Vec<_> = log
         .unflushed()
         .iter()
-        .map(|handle| {
-            handle
-                .path()
-                .strip_prefix(temp.path())
-                .unwrap()
-                .display()
-                .to_string()
-        })
+        .map(|handle| handle.path().strip_prefix(temp.path()).unwrap().display().to_string())
         .collect();
-    for name in [
-        "",
-        "00000000000000000000.log",
-        "00000000000000000000.index",
-        "00000000000000000010.log",
-    ] {
+    for name in ["", "00000000000000000000.log", "00000000000000000000.index", "00000000000000000010.log"] {
         assert!(names.iter().any(|dirty| dirty == name), "{name} in {names:?}");
     }
     log.flush().unwrap();
@@ -367,13 +352,7 @@ fn a_log_at_rest_holds_no_files() {
 #[test]
 fn reads_stop_at_the_end_offset_and_check_the_range() {
     let temp = tempfile::tempdir().unwrap();
-    let mut log = create(
-        temp.path(),
-        LogConfig {
-            segment_bytes: 1 << 20,
-            ..small()
-        },
-    );
+    let mut log = create(temp.path(), LogConfig { segment_bytes: 1 << 20, ..small() });
     for _ in 0..20 {
         append(&mut log, 2, 1, 39);
     }
@@ -385,17 +364,11 @@ fn reads_stop_at_the_end_offset_and_check_the_range() {
     assert_eq!(log.read(1, 99, 40, true).unwrap().len, 100);
     assert_eq!(log.read(40, 99, 40, true).unwrap().len, 0);
     assert_eq!(log.read(30, 99, 10, true).unwrap().len, 0);
-    assert!(matches!(
-        log.read(41, 1, 99, true),
-        Err(ReadError::OutOfRange { start: 0, end: 40 })
-    ));
+    assert!(matches!(log.read(41, 1, 99, true), Err(ReadError::OutOfRange { start: 0, end: 40 })));
     assert!(log.set_start_offset(7).unwrap());
     assert!(!log.set_start_offset(6).unwrap());
     assert!(log.set_start_offset(41).is_err());
-    assert!(matches!(
-        log.read(6, 1, 99, true),
-        Err(ReadError::OutOfRange { start: 7, end: 40 })
-    ));
+    assert!(matches!(log.read(6, 1, 99, true), Err(ReadError::OutOfRange { start: 7, end: 40 })));
     assert_eq!(log.read(7, 1, 99, true).unwrap().start_offset, 6);
 }
 
@@ -411,11 +384,7 @@ fn segments_leave_from_the_front() {
     assert!(log.delete_segments_below(9).unwrap().is_empty());
     let removed = log.delete_segments_below(29).unwrap();
     assert_eq!(removed.len(), 6);
-    assert!(
-        removed
-            .iter()
-            .all(|path| path.exists() && path.extension().unwrap() == "deleted")
-    );
+    assert!(removed.iter().all(|path| path.exists() && path.extension().unwrap() == "deleted"));
     assert_eq!((log.start_offset(), log.segment_count()), (20, 2));
     assert_eq!(log.segments().unwrap()[0].base_offset, 20);
     assert_eq!(pinned.metadata().unwrap().len(), 1000, "a reader finishes");
@@ -469,10 +438,7 @@ fn truncating_below_the_start_begins_anew() {
     }
     log.delete_segments_below(20).unwrap();
     log.truncate_to(5, 0).unwrap();
-    assert_eq!(
-        (log.start_offset(), log.end_offset(), log.size_bytes()),
-        (5, 5, 0)
-    );
+    assert_eq!((log.start_offset(), log.end_offset(), log.size_bytes()), (5, 5, 0));
     append(&mut log, 1, 1, 39);
     drop(log);
     assert_eq!(recover(temp.path(), small()).0.end_offset(), 6);

@@ -27,6 +27,10 @@ impl Entry for TimeEntry {
             offset: base_offset.saturating_add(i64::from(relative)),
         }
     }
+
+    fn follows(&self, earlier: &Self) -> bool {
+        self.timestamp > earlier.timestamp && self.offset > earlier.offset
+    }
 }
 
 /// The time index of one segment.
@@ -49,10 +53,7 @@ mod tests {
     #[test]
     fn bytes_are_kafkas() {
         let mut bytes = Vec::new();
-        let entry = TimeEntry {
-            timestamp: 0x0102_0304_0506_0708,
-            offset: 515,
-        };
+        let entry = TimeEntry { timestamp: 0x0102_0304_0506_0708, offset: 515 };
         entry.encode(0, &mut bytes);
         assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 2, 3]);
         assert_eq!(TimeEntry::decode(0, &bytes), entry);

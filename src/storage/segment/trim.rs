@@ -21,18 +21,17 @@ impl Log {
     pub fn set_start_offset(&mut self, offset: i64) -> Result<bool, ReadError> {
         self.check_open()?;
         if offset > self.end_offset() {
-            return Err(ReadError::OutOfRange {
-                start: self.start_offset,
-                end: self.end_offset(),
-            });
+            return Err(ReadError::OutOfRange { start: self.start_offset, end: self.end_offset() });
         }
         if offset <= self.start_offset {
             return Ok(false);
         }
-        let mut epochs = self.epochs.clone();
-        if epochs.truncate_from_start(offset) {
-            epochs.store(&self.dir.path)?;
-            self.epochs = epochs;
+        if self.epochs.truncate_from_start(offset)
+            && let Err(error) = self.epochs.store(&self.dir.path)
+        {
+            // Deleting must work on a full disk, and a file that tells of more than there is does no harm: opening the log
+            // brings it up to date.
+            tracing::warn!(%error, "the epochs of deleted records stay in their file");
         }
         self.start_offset = offset;
         Ok(true)
@@ -43,9 +42,7 @@ impl Log {
     /// (`file.delete.delay.ms`). The start offset moves up with the first remaining segment.
     pub fn delete_segments_below(&mut self, offset: i64) -> Result<Vec<PathBuf>, StorageError> {
         self.check_open()?;
-        let count = (0..self.sealed.len())
-            .take_while(|&index| self.bound(index) <= offset)
-            .count();
+        let count = (0..self.sealed.len()).take_while(|&index| self.bound(index) <= offset).count();
         let Some(last) = count.checked_sub(1) else {
             return Ok(Vec::new());
         };
@@ -84,9 +81,7 @@ impl Log {
         if let Some(files) = files {
             files.handles().into_iter().for_each(|handle| handle.retire());
         }
-        self.rename_segment(base)?
-            .iter()
-            .try_for_each(|path| dir::remove_if_present(path))
+        self.rename_segment(base)?.iter().try_for_each(|path| dir::remove_if_present(path))
     }
 
     /// Removes every batch that holds `offset` or anything above it, durably. The log end is
@@ -107,10 +102,7 @@ impl Log {
     }
 
     fn cut(&mut self, offset: i64, now_ms: i64) -> Result<(), StorageError> {
-        let first_base = self
-            .sealed
-            .first()
-            .map_or(self.active.base, |segment| segment.base);
+        let first_base = self.sealed.first().map_or(self.active.base, |segment| segment.base);
         if offset < first_base || offset < self.start_offset {
             return self.restart_at(offset, now_ms);
         }
@@ -132,9 +124,7 @@ impl Log {
         }
         let size = self.active.size;
         let files = &mut self.active.files;
-        files
-            .index
-            .truncate_while(|entry| entry.offset < offset && entry.position < size)?;
+        files.index.truncate_while(|entry| entry.offset < offset && entry.position < size)?;
         // A sealed index ends with the largest timestamp, which may be of a batch that is gone.
         files.time.truncate_while(|entry| entry.offset < offset)?;
         files.sync()?;

@@ -38,13 +38,7 @@ pub(super) struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     pub fn new(file: &'a Arc<FileHandle>, position: u64, end: u64) -> Self {
-        Self {
-            file,
-            position,
-            end,
-            chunk: Vec::new(),
-            chunk_at: 0,
-        }
+        Self { file, position, end, chunk: Vec::new(), chunk_at: 0 }
     }
 
     /// Where the next batch starts.
@@ -83,10 +77,7 @@ impl<'a> Walker<'a> {
         if header.base_offset < 0 || header.last_offset_delta < 0 {
             return Err(corrupt("negative offset".into()));
         }
-        let located = Located {
-            position: self.position,
-            header,
-        };
+        let located = Located { position: self.position, header };
         if located.end() > self.end {
             return Err(corrupt("the last batch is cut".into()));
         }

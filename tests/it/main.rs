@@ -1,0 +1,9 @@
+//! The broker as a whole, in this process, over real sockets and a real data directory.
+
+mod data;
+mod disk;
+mod hostile;
+mod restart;
+mod support;
+mod topics;
+mod wire;
