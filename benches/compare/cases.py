@@ -35,8 +35,8 @@ class Plan:
     command: str
     pairs: int = 8
     gigabytes: float = 1.0
-    warm_up_least: int = 3
-    warm_up_most: int = 8
+    warm_up_least: int = 6
+    warm_up_most: int = 12
     seconds: float = 8.0
     partitions: int = 1
     starts: int = 10
