@@ -40,8 +40,25 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// Zigzag, at most `max_bytes` bytes. Bits beyond the type are dropped, as `ByteUtils.readVarint` drops them.
+    /// An unsigned number of at most `max_bytes` bytes. Bits beyond the type are dropped, as `ByteUtils.readVarint` drops
+    /// them. Deltas and lengths are mostly of one or two bytes, which decides how fast a batch of small records is walked.
+    #[inline]
     fn unsigned(&mut self, max_bytes: u32) -> Result<u64, RecordError> {
+        match *self.0 {
+            [one @ ..0x80, ref rest @ ..] => {
+                self.0 = rest;
+                Ok(u64::from(one))
+            }
+            [low, high @ ..0x80, ref rest @ ..] => {
+                self.0 = rest;
+                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
+            }
+            _ => self.long_unsigned(max_bytes),
+        }
+    }
+
+    #[cold]
+    fn long_unsigned(&mut self, max_bytes: u32) -> Result<u64, RecordError> {
         let mut value = 0u64;
         for i in 0..max_bytes {
             let b = self.byte()?;
@@ -53,11 +70,13 @@ impl<'a> Reader<'a> {
         Err(RecordError::VarintTooLong)
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<i32, RecordError> {
         let raw = self.unsigned(5)? as u32;
         Ok((raw >> 1).cast_signed() ^ -((raw & 1).cast_signed()))
     }
 
+    #[inline]
     fn varlong(&mut self) -> Result<i64, RecordError> {
         let raw = self.unsigned(10)?;
         Ok((raw >> 1).cast_signed() ^ -((raw & 1).cast_signed()))
@@ -69,6 +88,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A byte string whose length -1 means null. Kafka takes any negative length of a key or value for null.
+    #[inline]
     fn nullable(&mut self) -> Result<Option<&'a [u8]>, RecordError> {
         match usize::try_from(self.varint()?) {
             Ok(len) => self.take(len).map(Some),
@@ -148,6 +168,7 @@ impl<'a> Records<'a> {
         Records { rest: Reader(payload), left: count, done: false }
     }
 
+    #[inline]
     fn read(&mut self) -> Result<Record<'a>, RecordError> {
         let len = self.rest.length()?;
         let mut body = Reader(self.rest.take(len)?);
