@@ -316,6 +316,7 @@ impl<S: Service> Connection<'_, S> {
             if self.buffer.is_empty() {
                 self.buffer = BytesMut::new();
             }
+            self.frame_hint = READ_BYTES_MIN;
             if self.pipeline.is_empty() && now >= idle_at {
                 return Err(Ended::Idle);
             }

@@ -22,6 +22,8 @@ use crate::storage::segment::FileHandle;
 /// Ranges of files from this size on are not copied through user space. Below it one copy costs less than a system call
 /// of its own.
 const SENDFILE_FROM_BYTES: usize = 64 * 1024;
+/// Copied for one write, at most: a client that takes nothing must not pin a copy of all it asked for.
+const COPIED_BYTES_MAX: usize = 1 << 20;
 /// Looked at, and if need be read from disk, at a time.
 const WARM_BYTES: usize = 1 << 20;
 /// Pieces in one vectored write.
@@ -96,9 +98,9 @@ impl Outbox {
     /// When the socket fails, a file cannot be read, or the client takes nothing for `patience`
     /// ([`io::ErrorKind::TimedOut`]). The connection is of no use then: a reply may be cut in half.
     pub async fn send(&mut self, stream: &TcpStream, patience: Duration) -> io::Result<()> {
-        self.copied = 0;
-        self.copy_small_ranges().await?;
-        while let Some(first) = self.pieces.front_mut() {
+        loop {
+            self.copy_small_ranges().await?;
+            let Some(first) = self.pieces.front_mut() else { return Ok(()) };
             if let Piece::File(range) = first {
                 range.warm_up().await?;
             }
@@ -112,14 +114,21 @@ impl Outbox {
                 result => result?,
             }
         }
-        Ok(())
     }
 
+    /// Copies small ranges, in order, as many as make one write. Does nothing while earlier copies are unsent.
     async fn copy_small_ranges(&mut self) -> io::Result<()> {
+        if self.pieces.iter().any(|piece| matches!(piece, Piece::Copied(_))) {
+            return Ok(());
+        }
+        self.copied = 0;
         for piece in &mut self.pieces {
             let Piece::File(range) = piece else { continue };
             if range.left >= SENDFILE_FROM_BYTES {
                 continue;
+            }
+            if self.copied + range.left > COPIED_BYTES_MAX {
+                break;
             }
             let copy = self.copied..self.copied + range.left;
             if self.scratch.len() < copy.end {
@@ -296,6 +305,28 @@ mod tests {
         assert!(outbox.is_empty() && outbox.is_closing());
         drop(ours);
         assert!(reading.await.unwrap() == expected);
+    }
+
+    /// However many small ranges a reply has, and whoever does not take them, only so much is copied.
+    #[tokio::test]
+    async fn copies_are_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let content: Vec<u8> = (0..60_000u32).map(|at| (at % 241) as u8).collect();
+        File::create(dir.path().join("00000000000000000000.log")).unwrap().write_all(&content).unwrap();
+        let handle = FileHandle::for_test(dir.path(), 0);
+        let ranges = (0..200).map(|_| Chunk::File { file: handle.clone(), position: 0, len: content.len() });
+        let mut outbox = Outbox::default();
+        outbox.push(Reply::Chunks(ranges.collect()));
+        let (ours, mut theirs) = pair().await;
+        let reading = tokio::spawn(async move {
+            let mut got = Vec::new();
+            theirs.read_to_end(&mut got).await.unwrap();
+            got
+        });
+        outbox.send(&ours, Duration::from_secs(60)).await.unwrap();
+        assert!(!outbox.scratch.is_empty() && outbox.scratch.len() <= COPIED_BYTES_MAX);
+        drop(ours);
+        assert!(reading.await.unwrap() == content.repeat(200));
     }
 
     #[tokio::test]
