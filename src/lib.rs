@@ -15,6 +15,7 @@ pub mod api;
 
 pub mod partition;
 
+pub mod groups;
 pub mod metadata;
 
 pub mod storage;

@@ -1,0 +1,20 @@
+//! Consumer groups: who reads which partitions, and how far each group has read.
+//!
+//! What a group guarantees:
+//!
+//! * a partition has one owner at a time among the members that follow the protocol;
+//! * every rebalance ends, by its members' answers or by their timeouts;
+//! * a member that was declared gone changes nothing afterwards: neither membership nor committed offsets;
+//! * a commit that was acknowledged is as durable as an acknowledged record.
+//!
+//! Decisions are pure: [`classic`] and [`consumer`] take a group, an event and the time, and answer with what changed
+//! ([`effects::Effects`]).
+
+pub mod assign;
+pub mod classic;
+pub mod consumer;
+pub mod effects;
+pub mod error;
+pub mod limits;
+pub mod request;
+pub mod topics_view;
