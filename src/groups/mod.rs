@@ -15,6 +15,7 @@ pub mod classic;
 pub mod consumer;
 pub mod effects;
 pub mod error;
+pub mod journal;
 pub mod limits;
 pub mod request;
 pub mod topics_view;

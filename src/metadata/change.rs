@@ -42,6 +42,13 @@ pub enum Change {
         /// All of its overrides.
         overrides: Arc<Overrides>,
     },
+    /// A group's overrides are exactly these; the group itself need not exist.
+    GroupConfigsReplaced {
+        /// Which.
+        group: Arc<str>,
+        /// All of its overrides.
+        overrides: Arc<Overrides>,
+    },
 }
 
 /// The image after `changes`, which together are one version.
@@ -74,6 +81,7 @@ pub(super) fn apply_one(image: &mut MetadataImage, change: &Change) {
         Change::ConfigsReplaced { id, overrides } => {
             alter(image, *id, |topic| topic.overrides = Arc::clone(overrides));
         }
+        Change::GroupConfigsReplaced { group, overrides } => image.set_group_overrides(group, overrides),
     }
 }
 

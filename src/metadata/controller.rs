@@ -176,6 +176,18 @@ impl Controller {
             .unwrap_or_else(|error| Err(SetOverridesError::from(error).into()))
     }
 
+    /// Replaces a group's overrides by what `edit` makes of the present ones, as
+    /// [`Controller::edit_overrides`] does for a topic. The group need not exist.
+    pub async fn edit_group_overrides<E, F>(&self, group: Arc<str>, edit: F) -> Result<(), E>
+    where
+        E: From<SetOverridesError> + Send + 'static,
+        F: FnOnce(&Overrides) -> Result<Overrides, E> + Send + 'static,
+    {
+        self.propose(move |shared| shared.edit_group_overrides(group, edit))
+            .await
+            .unwrap_or_else(|error| Err(SetOverridesError::from(error).into()))
+    }
+
     async fn propose<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> T + Send + 'static,
@@ -340,6 +352,24 @@ impl Shared {
         let altered = next.topic(topic.id);
         self.commit(&before, next).map_err(SetOverridesError::from)?;
         Ok(altered)
+    }
+
+    fn edit_group_overrides<E: From<SetOverridesError>>(
+        &self,
+        group: Arc<str>,
+        edit: impl FnOnce(&Overrides) -> Result<Overrides, E>,
+    ) -> Result<(), E> {
+        let before = self.image.load_full();
+        let former = before.group_overrides(&group).cloned().unwrap_or_default();
+        let overrides = edit(&former)?;
+        if overrides == *former {
+            return Ok(());
+        }
+        let known = before.configured_groups().count();
+        let mut next = Next::after(&before);
+        next.accept(topics::plan_group_overrides(group, overrides, known)?);
+        self.commit(&before, next).map_err(SetOverridesError::from)?;
+        Ok(())
     }
 
     /// Makes the accepted changes durable, then visible; nothing to do when none was accepted.

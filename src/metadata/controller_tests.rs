@@ -302,3 +302,35 @@ async fn thousands_of_single_creates_stay_cheap() {
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(bench.on_disk(), *bench.controller.image());
 }
+
+#[tokio::test]
+async fn overrides_of_a_group_are_kept_whether_it_exists_or_not() {
+    let bench = bench();
+    let edit = |key: &'static str, value: Option<&'static str>| {
+        move |present: &Overrides| {
+            let mut next = present.clone();
+            match value {
+                Some(value) => drop(next.insert(key.to_owned(), value.to_owned())),
+                None => drop(next.remove(key)),
+            }
+            Ok::<_, SetOverridesError>(next)
+        }
+    };
+    let set = |edit| bench.controller.edit_group_overrides("g".into(), edit);
+    set(edit("a", Some("1"))).await.expect("set");
+    set(edit("b", Some("2"))).await.expect("set");
+    let expected = Overrides::from([("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())]);
+    assert_eq!(bench.controller.image().group_overrides("g").map(|found| &**found), Some(&expected));
+    assert_eq!(bench.on_disk(), *bench.controller.image());
+
+    // A change to what is there already writes nothing.
+    bench.logs.diary.take();
+    set(edit("b", Some("2"))).await.expect("set");
+    assert_eq!(bench.logs.diary.take(), Vec::<String>::new());
+
+    set(edit("a", None)).await.expect("removed");
+    set(edit("b", None)).await.expect("removed");
+    assert_eq!(bench.controller.image().configured_groups().count(), 0);
+    assert_eq!(bench.store.get(KeySpace::GroupConfigs, b"g"), Ok(None));
+    assert_eq!(bench.on_disk(), *bench.controller.image());
+}

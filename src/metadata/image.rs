@@ -41,6 +41,8 @@ pub struct MetadataImage {
     by_id: ShardedMap<Uuid, Arc<Topic>>,
     /// Names with a '.' or '_', by their form in metric names, to find collisions without a scan.
     by_metric_name: ShardedMap<String, Arc<str>>,
+    /// Overrides of groups that have any.
+    groups: ShardedMap<Arc<str>, Arc<Overrides>>,
     partitions: u64,
 }
 
@@ -54,6 +56,7 @@ impl MetadataImage {
             by_name: ShardedMap::default(),
             by_id: ShardedMap::default(),
             by_metric_name: ShardedMap::default(),
+            groups: ShardedMap::default(),
             partitions: 0,
         }
     }
@@ -81,6 +84,24 @@ impl MetadataImage {
     /// Number of partitions of all topics together.
     pub fn partition_count(&self) -> u64 {
         self.partitions
+    }
+
+    /// The overrides of a group, if it has any.
+    pub fn group_overrides(&self, group: &str) -> Option<&Arc<Overrides>> {
+        self.groups.get(group)
+    }
+
+    /// Groups that have overrides, in no particular order.
+    pub fn configured_groups(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.groups.keys()
+    }
+
+    pub(super) fn set_group_overrides(&mut self, group: &Arc<str>, overrides: &Arc<Overrides>) {
+        if overrides.is_empty() {
+            self.groups.remove(&**group);
+        } else {
+            self.groups.insert(Arc::clone(group), Arc::clone(overrides));
+        }
     }
 
     /// The live topic, other than `name` itself, whose metric name equals that of `name`.
@@ -131,5 +152,7 @@ impl PartialEq for MetadataImage {
             && self.node_id == other.node_id
             && self.topic_count() == other.topic_count()
             && self.topics().all(|topic| other.topic(&topic.name) == Some(topic))
+            && self.groups.len() == other.groups.len()
+            && self.groups.keys().all(|group| self.group_overrides(group) == other.group_overrides(group))
     }
 }

@@ -74,6 +74,10 @@ impl<K: Hash + Eq + Clone, V: Clone> ShardedMap<K, V> {
     }
 
     /// In no particular order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.shards.iter().flatten().flat_map(|shard| shard.keys())
+    }
+
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.shards.iter().flatten().flat_map(|shard| shard.values())
     }

@@ -123,6 +123,21 @@ pub fn plan_overrides(topic: &Topic, overrides: Overrides) -> Result<Change, Set
     Ok(Change::ConfigsReplaced { id: topic.id, overrides: Arc::new(overrides) })
 }
 
+/// Groups that may have overrides: they cost memory whether or not the group exists.
+pub const CONFIGURED_GROUPS_MAX: usize = 100_000;
+
+/// Decides on a group's new overrides; `known` groups have some already.
+pub fn plan_group_overrides(
+    group: Arc<str>,
+    overrides: Overrides,
+    known: usize,
+) -> Result<Change, SetOverridesError> {
+    if !overrides_fit(&overrides) || (known >= CONFIGURED_GROUPS_MAX && !overrides.is_empty()) {
+        return Err(SetOverridesError::TooLarge);
+    }
+    Ok(Change::GroupConfigsReplaced { group, overrides: Arc::new(overrides) })
+}
+
 /// `Some(how many more may exist)` when `more` do not fit. Compared before anything is allocated or
 /// created, so a count near 2^31 costs nothing.
 fn lacks_room(image: &MetadataImage, more: i32, limit: PartitionLimit) -> Option<u64> {

@@ -11,6 +11,9 @@
 /// | `Configs` | `metadata/store/topic_override.rs` | topic id, 16 bytes | all overrides of that topic |
 /// | `Cluster` | `metadata/store/cluster_id.rs` and `metadata/store/mod.rs` | a fixed word | identity; last metadata index |
 /// | `ProducerIds` | `metadata/store/producer_block.rs` | a fixed word | first producer id not yet reserved |
+/// | `Groups` | `groups/store/mod.rs` | shard, group id, member id | the group as a whole, or one member |
+/// | `Offsets` | `groups/store/committed_offset.rs` | shard, group id, topic id, partition | one committed offset |
+/// | `GroupConfigs` | `metadata/store/group_override.rs` | group id, UTF-8 | all overrides of that group |
 ///
 /// A write batch is atomic across key spaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,11 +26,25 @@ pub enum KeySpace {
     Cluster,
     /// Reservation of producer id blocks.
     ProducerIds,
+    /// Groups and their members. Keyed by coordinator shard first, so that one shard loads by one scan.
+    Groups,
+    /// Committed offsets. Keyed by topic id, so that a re-created topic starts anew.
+    Offsets,
+    /// Group-level configuration overrides; a group need not exist to have some.
+    GroupConfigs,
 }
 
 impl KeySpace {
     /// Every key space, in the order of their on-disk ids.
-    pub const ALL: [Self; 4] = [Self::Topics, Self::Configs, Self::Cluster, Self::ProducerIds];
+    pub const ALL: [Self; 7] = [
+        Self::Topics,
+        Self::Configs,
+        Self::Cluster,
+        Self::ProducerIds,
+        Self::Groups,
+        Self::Offsets,
+        Self::GroupConfigs,
+    ];
 
     /// The name under which this key space is stored. Part of the disk format.
     pub const fn name(self) -> &'static str {
@@ -36,6 +53,9 @@ impl KeySpace {
             Self::Configs => "configs",
             Self::Cluster => "cluster",
             Self::ProducerIds => "producer_ids",
+            Self::Groups => "groups",
+            Self::Offsets => "offsets",
+            Self::GroupConfigs => "group_configs",
         }
     }
 
@@ -63,6 +83,9 @@ mod tests {
     #[test]
     fn names_on_disk_do_not_change() {
         let names = KeySpace::ALL.map(KeySpace::name);
-        assert_eq!(names, ["topics", "configs", "cluster", "producer_ids"]);
+        assert_eq!(
+            names,
+            ["topics", "configs", "cluster", "producer_ids", "groups", "offsets", "group_configs"]
+        );
     }
 }

@@ -1,9 +1,10 @@
 //! Durable bytes. Two kinds of them, each behind its own front door: the record log in [`segment`] and
-//! the small ordered state (topics, configs, identity, producer ids) behind [`StateStore`].
+//! the small ordered state (topics, configs, groups, offsets, …) behind [`StateStore`].
 //!
 //! This folder knows nothing of producers, groups, transactions or the wire. What a key or a value *means*
 //! is decided by the component that owns its [`KeySpace`].
 
+pub(crate) mod codec;
 pub mod keyspace;
 pub mod memory_state;
 pub mod rocks;

@@ -122,6 +122,12 @@ impl WriteBatch {
         self.ops.push(WriteOp::Delete { space, key });
     }
 
+    /// Appends all steps of `later`, in order.
+    pub fn append(&mut self, mut later: WriteBatch) {
+        self.bytes = self.bytes.saturating_add(later.bytes);
+        self.ops.append(&mut later.ops);
+    }
+
     /// The steps, in order.
     pub fn ops(&self) -> &[WriteOp] {
         &self.ops

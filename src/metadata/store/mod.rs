@@ -4,7 +4,7 @@
 //! Every value starts with a version byte of its own kind. Integers are big-endian.
 
 pub mod cluster_id;
-mod codec;
+pub mod group_override;
 pub mod meta_properties;
 pub mod producer_block;
 pub mod topic;
@@ -30,6 +30,7 @@ const INDEX_KEY: &[u8] = b"metadata-index";
 pub(super) enum RowKey {
     Topic(Arc<str>),
     Overrides(Uuid),
+    GroupOverrides(Arc<str>),
 }
 
 /// The rows in which `before` and `after` may differ.
@@ -48,7 +49,7 @@ pub(super) fn rows_of(entry: &Entry<'_>) -> Vec<RowKey> {
             Change::TopicCreated { id, .. }
             | Change::TopicDeleted { id }
             | Change::PartitionsAdded { id, .. } => topic_row(*id),
-            Change::ConfigsReplaced { .. } => {}
+            Change::ConfigsReplaced { .. } | Change::GroupConfigsReplaced { .. } => {}
         }
     }
     for change in entry.changes {
@@ -59,6 +60,9 @@ pub(super) fn rows_of(entry: &Entry<'_>) -> Vec<RowKey> {
             | Change::TopicDeleted { id }
             | Change::ConfigsReplaced { id, .. } => rows.push(RowKey::Overrides(*id)),
             Change::PartitionsAdded { .. } => {}
+            Change::GroupConfigsReplaced { group, .. } => {
+                rows.push(RowKey::GroupOverrides(Arc::clone(group)))
+            }
         }
     }
     rows
@@ -76,6 +80,14 @@ pub(super) fn write_row(batch: &mut WriteBatch, row: &RowKey, image: &MetadataIm
                 batch.put(KeySpace::Configs, topic_override::key(*id), topic_override::value(overrides))
             }
             _ => batch.delete(KeySpace::Configs, topic_override::key(*id)),
+        },
+        RowKey::GroupOverrides(group) => match image.group_overrides(group) {
+            Some(overrides) => batch.put(
+                KeySpace::GroupConfigs,
+                group_override::key(group),
+                group_override::value(overrides),
+            ),
+            None => batch.delete(KeySpace::GroupConfigs, group_override::key(group)),
         },
     }
 }
@@ -96,6 +108,11 @@ pub fn load(store: &dyn StateStore, empty: MetadataImage) -> Result<MetadataImag
     each_row(store, KeySpace::Configs, &mut |key, value| {
         let id = topic_override::read_key(key)?;
         overrides.insert(id, Arc::new(topic_override::read_value(value)?));
+        Ok(())
+    })?;
+    each_row(store, KeySpace::GroupConfigs, &mut |key, value| {
+        let group = group_override::read_key(key)?;
+        image.set_group_overrides(&group, &Arc::new(group_override::read_value(value)?));
         Ok(())
     })?;
     each_row(store, KeySpace::Topics, &mut |key, value| {
