@@ -17,4 +17,5 @@ pub mod effects;
 pub mod error;
 pub mod limits;
 pub mod request;
+pub mod store;
 pub mod topics_view;

@@ -9,6 +9,8 @@ use super::topics::{NAME_BYTES_MAX, OVERRIDE_BYTES_MAX, OVERRIDES_MAX};
 use crate::storage::StateError;
 use crate::storage::rocks::blocking::Interrupted;
 
+pub use crate::storage::codec::BadRow;
+
 /// Why a topic name is not one (`INVALID_TOPIC_EXCEPTION`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTopicName {
@@ -163,16 +165,6 @@ pub enum SetOverridesError {
     /// `KAFKA_STORAGE_ERROR`.
     #[error(transparent)]
     Journal(#[from] JournalError),
-}
-
-/// A stored row that cannot be what was written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a stored {kind} is unreadable: {reason}")]
-pub struct BadRow {
-    /// Which kind of row.
-    pub kind: &'static str,
-    /// What is wrong with it.
-    pub reason: &'static str,
 }
 
 /// Why the stored metadata could not be read at start.

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::codec::{Reader, put_string};
 use crate::metadata::error::BadRow;
+use crate::storage::codec::{Reader, put_string};
 use crate::storage::{Durability, KeySpace, StateError, StateStore, WriteBatch};
 
 const KIND: &str = "cluster identity";

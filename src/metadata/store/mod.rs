@@ -4,7 +4,6 @@
 //! Every value starts with a version byte of its own kind. Integers are big-endian.
 
 pub mod cluster_id;
-mod codec;
 pub mod meta_properties;
 pub mod producer_block;
 pub mod topic;

@@ -5,8 +5,8 @@
 //!   value  version u8 = 1 | i64, the first producer id no block has covered yet
 //! ```
 
-use super::codec::Reader;
 use crate::metadata::error::BadRow;
+use crate::storage::codec::Reader;
 
 const KIND: &str = "producer id block";
 const VERSION: u8 = 1;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::codec::Reader;
 use crate::metadata::error::BadRow;
 use crate::metadata::image::Topic;
 use crate::metadata::topics;
+use crate::storage::codec::Reader;
 
 const KIND: &str = "topic";
 const VERSION: u8 = 1;

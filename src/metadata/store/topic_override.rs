@@ -8,9 +8,9 @@
 
 use uuid::Uuid;
 
-use super::codec::{Reader, put_string};
 use crate::metadata::error::BadRow;
 use crate::metadata::image::Overrides;
+use crate::storage::codec::{Reader, put_string};
 
 const KIND: &str = "topic's overrides";
 const VERSION: u8 = 1;
