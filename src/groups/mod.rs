@@ -18,4 +18,5 @@ pub mod error;
 pub mod journal;
 pub mod limits;
 pub mod request;
+pub mod store;
 pub mod topics_view;

@@ -1,4 +1,6 @@
 //! A cursor over a stored value: every read checks what is left, and the end must be met exactly.
+//!
+//! Shared by everyone who owns rows in the state store. Integers are big-endian; a row begins with a version byte.
 
 use uuid::Uuid;
 
@@ -12,7 +14,7 @@ pub struct BadRow {
     pub reason: &'static str,
 }
 
-/// Reads a stored value from front to back.
+/// Reads one stored value from its beginning to its end.
 pub(crate) struct Reader<'a> {
     kind: &'static str,
     rest: &'a [u8],
@@ -59,6 +61,11 @@ impl<'a> Reader<'a> {
         self.array().map(Uuid::from_bytes)
     }
 
+    /// A string as [`put_string`] wrote it.
+    pub(crate) fn string(&mut self) -> Result<&'a str, BadRow> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| self.bad("a string is not UTF-8"))
+    }
+
     /// Bytes as [`put_bytes`] wrote them.
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], BadRow> {
         let length = usize::try_from(self.u32()?).map_err(|_| self.bad("a length is too large"))?;
@@ -67,21 +74,20 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    /// A string as [`put_string`] wrote it.
-    pub(crate) fn string(&mut self) -> Result<&'a str, BadRow> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| self.bad("a string is not UTF-8"))
-    }
-
-    /// What [`put_option`] wrote.
-    pub(crate) fn option<T>(
-        &mut self,
-        read: impl FnOnce(&mut Self) -> Result<T, BadRow>,
-    ) -> Result<Option<T>, BadRow> {
+    /// A string or nothing, as [`put_optional_string`] wrote it.
+    pub(crate) fn optional_string(&mut self) -> Result<Option<&'a str>, BadRow> {
         match self.array()? {
             [0] => Ok(None),
-            [1] => read(self).map(Some),
-            _ => Err(self.bad("an optional field is neither there nor absent")),
+            [1] => self.string().map(Some),
+            _ => Err(self.bad("a presence mark is neither 0 nor 1")),
         }
+    }
+
+    /// A number of things that take at least `least` bytes each. More than fit into the rest are damage, so a caller may
+    /// allocate for this many.
+    pub(crate) fn count(&mut self, least: usize) -> Result<usize, BadRow> {
+        let count = usize::try_from(self.u32()?).map_err(|_| self.bad("a number is too large"))?;
+        if count > self.rest.len() / least { Err(self.bad("it is cut short")) } else { Ok(count) }
     }
 
     pub(crate) fn end(self) -> Result<(), BadRow> {
@@ -89,22 +95,24 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Writes a length of 4 bytes and the string's bytes.
+pub(crate) fn put_string(out: &mut Vec<u8>, text: &str) {
+    let length = u32::try_from(text.len()).expect("stored strings are bounded far below 4 GiB");
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
 /// Writes a length of 4 bytes and the bytes.
 pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    let length = u32::try_from(bytes.len()).expect("stored values are bounded far below 4 GiB");
+    let length = u32::try_from(bytes.len()).expect("what is stored came in a frame, far below 4 GiB");
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(bytes);
 }
 
-/// Writes a length of 4 bytes and the string's bytes.
-pub(crate) fn put_string(out: &mut Vec<u8>, text: &str) {
-    put_bytes(out, text.as_bytes());
-}
-
-/// Writes whether there is a value, and the value.
-pub(crate) fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
-    out.push(u8::from(value.is_some()));
-    if let Some(value) = value {
-        put(out, value);
+/// Writes 0, or 1 and the string.
+pub(crate) fn put_optional_string(out: &mut Vec<u8>, text: Option<&str>) {
+    out.push(u8::from(text.is_some()));
+    if let Some(text) = text {
+        put_string(out, text);
     }
 }

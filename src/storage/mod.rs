@@ -4,7 +4,7 @@
 //! This folder knows nothing of producers, groups, transactions or the wire. What a key or a value *means*
 //! is decided by the component that owns its [`KeySpace`].
 
-pub(crate) mod codec;
+pub mod codec;
 pub mod keyspace;
 pub mod memory_state;
 pub mod rocks;

@@ -1,1 +1,20 @@
 //! Classic groups: the members agree on an assignment among themselves (KIP-62, KIP-345, KIP-394, KIP-559, KIP-814).
+//!
+//! One file per step of the protocol. A rebalance goes through three of them: members [`join`](ClassicGroup::join), the
+//! generation begins (`rebalance.rs`), the leader's assignments arrive with [`sync`](ClassicGroup::sync). Beside it run the
+//! sessions (`session.rs`), and members [`leave`](ClassicGroup::leave).
+
+mod commit;
+mod describe;
+mod group;
+mod join;
+mod leave;
+mod member;
+mod rebalance;
+mod session;
+mod subscription;
+mod sync;
+
+pub use commit::OffsetsExpire;
+pub use group::{ClassicGroup, State};
+pub use member::{Member, StoredMember};

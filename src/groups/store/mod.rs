@@ -1,0 +1,3 @@
+//! The groups' rows: one file per kind.
+
+pub mod classic_group;
