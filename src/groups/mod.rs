@@ -17,6 +17,7 @@ pub mod effects;
 pub mod error;
 pub mod journal;
 pub mod limits;
+pub mod offsets;
 pub mod request;
 pub mod store;
 pub mod topics_view;
