@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use kafka_protocol::protocol::StrBytes;
+
 use super::services::Services;
 use crate::server::Peer;
 
@@ -12,6 +14,8 @@ pub struct Context {
     pub services: Arc<Services>,
     /// Version of the request.
     pub version: i16,
+    /// `client.id` of the request; empty when there is none.
+    pub client_id: StrBytes,
     /// The connection it came on.
     pub peer: Arc<Peer>,
 }

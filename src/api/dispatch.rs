@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_protocol::messages as m;
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use tracing::{debug, error};
 
 use super::context::Context;
 use super::services::Services;
 use super::{cluster, configs, data, groups, topics, transactions};
+use crate::groups::coordinator::Answering;
 use crate::protocol::guard::{self, GuardError};
 use crate::protocol::reply::Reply;
 use crate::protocol::{catalog, decode, encode};
@@ -62,6 +63,10 @@ impl Dispatcher {
             }
             return Err(Refusal::UnsupportedVersion { name: entry.name, version });
         }
+        let client_id = header.client_id.map_or_else(StrBytes::default, |id| {
+            // A part of the frame, not a copy; the guard has checked that it is UTF-8.
+            StrBytes::try_from(frame.slice_ref(id.as_bytes())).unwrap_or_default()
+        });
         let body = frame.slice(header.body_start..);
         match guard::check_body(key, version, &body) {
             // Kafka reads a request and looks no further, and clients rely on it: librdkafka 2.16 asks for the metadata
@@ -70,7 +75,7 @@ impl Dispatcher {
             Err(error) => return Err(error.into()),
         }
         let call = Call {
-            context: Context { services: self.services.clone(), version, peer: peer.clone() },
+            context: Context { services: self.services.clone(), version, client_id, peer: peer.clone() },
             correlation_id,
             body,
         };
@@ -104,7 +109,15 @@ impl Call {
             1 => self.fetch(),
             2 => self.now(data::list_offsets::handle),
             3 => self.alone(topics::metadata::handle),
-            10 => self.now(groups::find_coordinator::handle),
+            8 => self.group(groups::offset_commit::handle),
+            9 => self.group(groups::offset_fetch::handle),
+            10 => self.alone(groups::find_coordinator::handle),
+            11 => self.group(groups::join_group::handle),
+            12 => self.group(groups::heartbeat::handle),
+            13 => self.group(groups::leave_group::handle),
+            14 => self.group(groups::sync_group::handle),
+            15 => self.group(groups::describe_groups::handle),
+            16 => self.now(groups::list_groups::handle),
             18 => self.now(cluster::api_versions::handle),
             19 => self.alone(topics::create_topics::handle),
             20 => self.alone(topics::delete_topics::handle),
@@ -115,8 +128,13 @@ impl Call {
             33 => self.alone(configs::alter_configs::handle),
             35 => self.now(cluster::describe_log_dirs::handle),
             37 => self.alone(topics::create_partitions::handle),
+            42 => self.group(groups::delete_groups::handle),
             44 => self.alone(configs::incremental_alter_configs::handle),
+            47 => self.group(groups::offset_delete::handle),
             60 => self.now(cluster::describe_cluster::handle),
+            68 => self.group(groups::consumer_group_heartbeat::handle),
+            69 => self.group(groups::consumer_group_describe::handle),
+            74 => self.now(configs::list_config_resources::handle),
             75 => self.now(topics::describe_topic_partitions::handle),
             other => Err(Refusal::UnknownApi(other)),
         }
@@ -129,6 +147,21 @@ impl Call {
         let request = decode(self.body, self.context.version)?;
         let response = handle(&self.context, request);
         Ok(Outcome::Now(encoded(self.correlation_id, self.context.version, &response)))
+    }
+
+    /// What a coordinator decides: at once, its answer when it is durable or when others have acted.
+    fn group<Q: Decodable, R: Encodable + HeaderVersion + Send + 'static>(
+        self,
+        handle: impl FnOnce(&Context, Q) -> Answering<R>,
+    ) -> Result<Outcome, Refusal> {
+        let request = decode(self.body, self.context.version)?;
+        let (correlation_id, version) = (self.correlation_id, self.context.version);
+        Ok(match handle(&self.context, request) {
+            Answering::Now(response) => Outcome::Now(encoded(correlation_id, version, &response)),
+            Answering::Later(response) => {
+                Outcome::Later(Box::pin(async move { encoded(correlation_id, version, &response.await) }))
+            }
+        })
     }
 
     fn alone<Q, R, F>(self, handle: impl FnOnce(Context, Q) -> F) -> Result<Outcome, Refusal>

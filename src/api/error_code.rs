@@ -2,6 +2,7 @@
 
 use kafka_protocol::ResponseError;
 
+use crate::groups::error::GroupError;
 use crate::metadata::{CreatePartitionsError, CreateTopicError, DeleteTopicError, SetOverridesError};
 use crate::partition::registry::OpenError;
 use crate::partition::{AppendError, OffsetError, ReadError};
@@ -79,6 +80,35 @@ impl ToCode for OpenError {
         match self {
             OpenError::Storage(_) | OpenError::Offline(_) => ResponseError::KafkaStorageError,
             OpenError::Closed => ResponseError::NotLeaderOrFollower,
+        }
+        .code()
+    }
+}
+
+impl ToCode for GroupError {
+    fn code(&self) -> i16 {
+        match self {
+            GroupError::CoordinatorNotAvailable => ResponseError::CoordinatorNotAvailable,
+            GroupError::NotCoordinator => ResponseError::NotCoordinator,
+            GroupError::InvalidGroupId => ResponseError::InvalidGroupId,
+            GroupError::GroupIdNotFound(_) => ResponseError::GroupIdNotFound,
+            GroupError::UnknownMemberId => ResponseError::UnknownMemberId,
+            GroupError::MemberIdRequired => ResponseError::MemberIdRequired,
+            GroupError::IllegalGeneration => ResponseError::IllegalGeneration,
+            GroupError::FencedInstanceId => ResponseError::FencedInstanceId,
+            GroupError::UnreleasedInstanceId(_) => ResponseError::UnreleasedInstanceId,
+            GroupError::FencedMemberEpoch(_) => ResponseError::FencedMemberEpoch,
+            GroupError::StaleMemberEpoch => ResponseError::StaleMemberEpoch,
+            GroupError::RebalanceInProgress => ResponseError::RebalanceInProgress,
+            GroupError::InconsistentGroupProtocol => ResponseError::InconsistentGroupProtocol,
+            GroupError::InvalidSessionTimeout => ResponseError::InvalidSessionTimeout,
+            GroupError::GroupMaxSizeReached => ResponseError::GroupMaxSizeReached,
+            GroupError::UnsupportedAssignor(_) => ResponseError::UnsupportedAssignor,
+            GroupError::InvalidRegularExpression(_) => ResponseError::InvalidRegularExpression,
+            GroupError::InvalidRequest(_) => ResponseError::InvalidRequest,
+            GroupError::NonEmptyGroup => ResponseError::NonEmptyGroup,
+            GroupError::GroupSubscribedToTopic => ResponseError::GroupSubscribedToTopic,
+            GroupError::OffsetMetadataTooLarge => ResponseError::OffsetMetadataTooLarge,
         }
         .code()
     }

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::data::fetch_session::FetchSessions;
 use super::metrics::ApiMetrics;
 use crate::config::{BrokerConfig, TopicConfig, TopicOverrides};
+use crate::groups::coordinator::Coordinator;
 use crate::metadata::{Controller, MetadataImage, ProducerIds, Topic};
 use crate::partition::checkpoints::{Checkpoints, Known};
 use crate::partition::registry::{OpenError, Wanted};
@@ -24,6 +25,8 @@ pub struct Services {
     pub checkpoints: Checkpoints,
     /// Producer ids from persisted blocks.
     pub producer_ids: Arc<ProducerIds>,
+    /// Groups and committed offsets.
+    pub groups: Coordinator,
     /// Incremental fetch sessions.
     pub fetch_sessions: FetchSessions,
     /// Counters per API.

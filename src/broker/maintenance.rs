@@ -43,6 +43,11 @@ pub async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
     let mut checkpoint =
         Every::new(now, Duration::from_millis(config.log_flush_offset_checkpoint_interval_ms));
     let mut expiry = Every::new(now, EXPIRE_EVERY);
+    let check = config.groups.offsets_retention_check_interval_ms;
+    let mut offsets = Every::new(now, Duration::from_millis(check));
+    let loading = services.clone();
+    // Nobody waits for it: what is asked for earlier is read then.
+    tokio::task::spawn_blocking(move || loading.groups.load_all());
     let mut image_version = services.image().version;
     let mut doomed: Vec<Doomed> = Vec::new();
     while !*stopping.borrow() {
@@ -56,6 +61,7 @@ pub async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
             retention: retention.is_due(now),
             checkpoint: checkpoint.is_due(now),
             expiry: expiry.is_due(now),
+            offsets: offsets.is_due(now),
             reconfigure: version != image_version,
         };
         image_version = version;
@@ -104,6 +110,7 @@ struct Due {
     retention: bool,
     checkpoint: bool,
     expiry: bool,
+    offsets: bool,
     reconfigure: bool,
 }
 
@@ -115,6 +122,12 @@ fn pass(services: &Services, due: Due) -> Vec<Doomed> {
         for topic in services.image().topics() {
             services.partitions.reconfigure(topic.id, topic.partitions, &services.topic_config(topic));
         }
+    }
+    if due.reconfigure {
+        services.groups.forget_deleted_topics();
+    }
+    if due.offsets {
+        services.groups.expire();
     }
     let open = services.partitions.all_open();
     let mut appended_bytes = 0;

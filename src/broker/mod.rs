@@ -2,6 +2,7 @@
 //! reverse.
 
 pub mod data_dir;
+pub mod group_settings;
 pub mod maintenance;
 pub mod metrics;
 pub mod topic_logs;
@@ -22,6 +23,9 @@ use crate::api::dispatch::Dispatcher;
 use crate::api::metrics::ApiMetrics;
 use crate::api::services::Services;
 use crate::config::BrokerConfig;
+use crate::groups::coordinator::Coordinator;
+use crate::groups::coordinator::metrics::GroupMetrics;
+use crate::groups::journal::JournalThread;
 use crate::metadata::store::cluster_id;
 use crate::metadata::{Controller, ControllerOptions, PartitionLimit, ProducerIds};
 use crate::partition::Registry;
@@ -58,6 +62,7 @@ pub struct Broker {
     listeners: JoinSet<()>,
     background: JoinSet<()>,
     flusher: FlusherThread,
+    group_journal: JournalThread,
     state: Arc<dyn StateStore>,
     data_dir: DataDir,
     addresses: Vec<(String, SocketAddr)>,
@@ -94,10 +99,16 @@ impl Broker {
         let controller = Arc::new(Controller::open(state.clone(), identity, logs, options).await?);
         let image = controller.image();
         registry.remove_leftovers(|name| data_dir::is_known(&image, name))?;
+        let watched = controller.clone();
+        let settings = group_settings::settings(&config, data_dir.was_clean());
+        let group_metrics = GroupMetrics::register(&metrics)?;
+        let (groups, group_journal) =
+            Coordinator::start(state.clone(), move || watched.image(), settings, group_metrics)?;
         let services = Arc::new(Services {
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
             metrics: ApiMetrics::register(&metrics)?,
             producer_ids: Arc::new(ProducerIds::new(blocking)),
+            groups,
             partitions: registry,
             checkpoints,
             controller,
@@ -111,12 +122,15 @@ impl Broker {
             listeners: JoinSet::new(),
             background: JoinSet::new(),
             flusher,
+            group_journal,
             state,
             data_dir,
             addresses: Vec::new(),
         };
         broker.listen().await?;
         broker.background.spawn(maintenance::run(broker.services.clone(), broker.stop.subscribe()));
+        let alarms = broker.services.groups.clone().run_alarms(broker.stop.subscribe());
+        broker.background.spawn(alarms);
         broker.exposed.ready.store(true, Ordering::Release);
         Ok(broker)
     }
@@ -172,9 +186,12 @@ impl Broker {
     pub async fn stop(mut self) {
         self.exposed.ready.store(false, Ordering::Release);
         self.stop.send_replace(true);
+        // Who waits for a rebalance would hold its connection open for as long.
+        self.services.groups.release_waiting();
         while self.listeners.join_next().await.is_some() {}
         while self.background.join_next().await.is_some() {}
         let closing = tokio::task::spawn_blocking(move || {
+            self.group_journal.stop();
             let orderly = self.services.partitions.close();
             self.flusher.stop();
             // After an unclean start every log must have been opened, and so verified, before the next start may trust it.

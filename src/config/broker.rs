@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::broker_keys::{self, Effect};
+use super::group_limits::{self, GroupConfig};
 use super::listeners::{self, Advertised, HostPort, Listener, ListenerKeys};
 use super::topic::{self, TopicConfig, TopicOverrides};
 use super::validate::types::{self, ValueType};
@@ -81,6 +82,8 @@ pub struct BrokerConfig {
     pub num_recovery_threads_per_data_dir: usize,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
+    /// Groups and committed offsets.
+    pub groups: GroupConfig,
     /// `tidelog.metrics.listener`; `None` switches it off.
     pub metrics_listener: Option<HostPort>,
     /// `tidelog.max.inflight.bytes`: requests in work on all connections.
@@ -185,14 +188,14 @@ fn refuse_unserved(raw: &BTreeMap<String, String>) -> Result<(), ConfigError> {
 }
 
 /// Reads typed values out of checked text.
-struct Reader<'a>(&'a BTreeMap<String, String>);
+pub(super) struct Reader<'a>(pub(super) &'a BTreeMap<String, String>);
 
 impl Reader<'_> {
-    fn text(&self, key: &str) -> &str {
+    pub(super) fn text(&self, key: &str) -> &str {
         effective(self.0, key).unwrap_or("")
     }
 
-    fn number<N: TryFrom<i64>>(&self, key: &str) -> Result<N, ConfigError> {
+    pub(super) fn number<N: TryFrom<i64>>(&self, key: &str) -> Result<N, ConfigError> {
         let text = self.text(key);
         let kind = broker_keys::find(key).map_or(ValueType::Long, |row| row.kind);
         types::integer(kind, text)
@@ -248,6 +251,7 @@ fn typed(raw: BTreeMap<String, String>) -> Result<BrokerConfig, ConfigError> {
         log_flush_offset_checkpoint_interval_ms: read.number("log.flush.offset.checkpoint.interval.ms")?,
         num_recovery_threads_per_data_dir: read.number("num.recovery.threads.per.data.dir")?,
         producer_id_expiration_ms: read.number("producer.id.expiration.ms")?,
+        groups: group_limits::read(&raw)?,
         metrics_listener: metrics_listener(&read)?,
         max_inflight_bytes,
         max_inflight_bytes_per_connection,

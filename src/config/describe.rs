@@ -13,6 +13,8 @@ use super::{BrokerConfig, ConfigError};
 pub enum Source {
     /// Set on the topic.
     DynamicTopic,
+    /// Set on the group.
+    DynamicGroup,
     /// Set when the broker was started.
     StaticBroker,
     /// Nobody set it.
@@ -24,6 +26,7 @@ impl Source {
     pub const fn code(self) -> i8 {
         match self {
             Self::DynamicTopic => 1,
+            Self::DynamicGroup => 8,
             Self::StaticBroker => 4,
             Self::Default => 5,
         }

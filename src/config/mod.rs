@@ -7,6 +7,8 @@ pub mod broker;
 pub mod broker_keys;
 pub mod describe;
 pub mod environment;
+pub mod group;
+pub mod group_limits;
 pub mod listeners;
 pub mod properties;
 pub mod suggest;
@@ -17,6 +19,8 @@ pub mod validate;
 pub use alter::{AlterKind, AlterOp, alter};
 pub use broker::{BrokerConfig, Loaded, Sources};
 pub use broker_keys::Effect;
+pub use group_limits::{GroupConfig, Migration};
+pub use group::{GroupOverrides, alter_group, describe_group};
 pub use describe::{ConfigEntry, Source, Synonym, describe_broker, describe_topic};
 pub use listeners::{Advertised, HostPort, Listener, SecurityProtocol};
 pub use topic::{CleanupPolicy, Compression, TimestampType, TopicConfig, TopicOverrides, resolve};
@@ -37,6 +41,9 @@ pub enum ConfigError {
     /// There is no such topic config. Worded as in Kafka.
     #[error("Unknown topic config name: {key}{}", did_you_mean(.suggestion))]
     UnknownTopicKey { key: String, suggestion: Option<String> },
+    /// There is no such group config. Worded as in Kafka.
+    #[error("Unknown group config name: {key}{}", did_you_mean(.suggestion))]
+    UnknownGroupKey { key: String, suggestion: Option<String> },
     /// The value is not permitted. Worded as in Kafka (`ConfigException`).
     #[error("Invalid value {value} for configuration {key}: {reason}")]
     InvalidValue { key: String, value: String, reason: String },

@@ -1,6 +1,7 @@
 //! The settings that bound and time groups.
 
 use super::assign::Assignor;
+pub use crate::config::Migration as MigrationPolicy;
 
 /// Settings of classic groups. All times are milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,31 +17,6 @@ pub struct ClassicLimits {
     /// How long a member that was given an id may take to join with it (KIP-394): Kafka takes the session timeout; there
     /// may be no more such members than this.
     pub pending_members_max: usize,
-}
-
-/// Whether a group may change its protocol while it has members (`group.consumer.migration.policy`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MigrationPolicy {
-    /// Both ways.
-    Bidirectional,
-    /// Classic to consumer only.
-    Upgrade,
-    /// Consumer to classic only.
-    Downgrade,
-    /// Neither way.
-    Disabled,
-}
-
-impl MigrationPolicy {
-    /// Whether a classic group may become a consumer group.
-    pub fn permits_upgrade(self) -> bool {
-        matches!(self, MigrationPolicy::Bidirectional | MigrationPolicy::Upgrade)
-    }
-
-    /// Whether a consumer group may become a classic group.
-    pub fn permits_downgrade(self) -> bool {
-        matches!(self, MigrationPolicy::Bidirectional | MigrationPolicy::Downgrade)
-    }
 }
 
 /// Settings of consumer groups, those of the group applied over those of the broker.

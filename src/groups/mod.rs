@@ -13,8 +13,10 @@
 pub mod assign;
 pub mod classic;
 pub mod consumer;
+pub mod coordinator;
 pub mod effects;
 pub mod error;
+pub mod group;
 pub mod journal;
 pub mod limits;
 pub mod offsets;

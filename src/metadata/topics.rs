@@ -123,6 +123,14 @@ pub fn plan_overrides(topic: &Topic, overrides: Overrides) -> Result<Change, Set
     Ok(Change::ConfigsReplaced { id: topic.id, overrides: Arc::new(overrides) })
 }
 
+/// The topic in which Kafka keeps groups and their offsets. Here it is an empty topic that clients expect to find.
+pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+
+/// Whether a topic belongs to the broker (Kafka's `Topic.isInternal`): clients are told, and may not write to it.
+pub fn is_internal(name: &str) -> bool {
+    matches!(name, CONSUMER_OFFSETS | "__transaction_state" | "__share_group_state")
+}
+
 /// Groups that may have overrides: they cost memory whether or not the group exists.
 pub const CONFIGURED_GROUPS_MAX: usize = 100_000;
 

@@ -19,6 +19,8 @@ const IDEMPOTENT_WRITE: i32 = 1 << 12;
 /// What Kafka supports on topics (`AclEntry.supportedOperations`).
 pub const TOPIC_OPERATIONS: i32 =
     READ | WRITE | CREATE | DELETE | ALTER | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
+/// What Kafka supports on groups.
+pub const GROUP_OPERATIONS: i32 = READ | DELETE | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
 /// What Kafka supports on the cluster.
 pub const CLUSTER_OPERATIONS: i32 =
     CREATE | ALTER | DESCRIBE | CLUSTER_ACTION | DESCRIBE_CONFIGS | ALTER_CONFIGS | IDEMPOTENT_WRITE;

@@ -4,7 +4,7 @@ use kafka_protocol::messages::alter_configs_request::AlterConfigsRequest;
 use kafka_protocol::messages::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::shape::{self, TOPIC};
+use super::shape::{self, GROUP, TOPIC};
 use crate::api::context::Context;
 use crate::config::{AlterKind, AlterOp};
 
@@ -17,14 +17,17 @@ pub async fn handle(context: Context, request: AlterConfigsRequest) -> AlterConf
     for resource in &request.resources {
         let outcome = if again.contains(&(resource.resource_type, resource.resource_name.as_str())) {
             Err(shape::refused_again())
-        } else if resource.resource_type == TOPIC {
+        } else if matches!(resource.resource_type, TOPIC | GROUP) {
             let ops = resource.configs.iter().map(|config| AlterOp {
                 name: config.name.to_string(),
                 op: AlterKind::Set,
                 value: config.value.as_ref().map(ToString::to_string),
             });
-            shape::change_topic(&context, &resource.resource_name, ops.collect(), true, request.validate_only)
-                .await
+            let (name, only) = (&resource.resource_name, request.validate_only);
+            match resource.resource_type {
+                GROUP => shape::change_group(&context, name, ops.collect(), true, only).await,
+                _ => shape::change_topic(&context, name, ops.collect(), true, only).await,
+            }
         } else {
             Err(shape::not_changeable(resource.resource_type))
         };

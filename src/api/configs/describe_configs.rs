@@ -7,9 +7,9 @@ use kafka_protocol::messages::describe_configs_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::shape::{self, BROKER, Refused, TOPIC};
+use super::shape::{self, BROKER, GROUP, Refused, TOPIC};
 use crate::api::context::Context;
-use crate::config::{ConfigEntry, TopicOverrides, describe_broker, describe_topic};
+use crate::config::{ConfigEntry, TopicOverrides, describe_broker, describe_group, describe_topic};
 
 /// Describes each resource for itself.
 pub fn handle(context: &Context, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
@@ -49,6 +49,13 @@ fn entries(context: &Context, resource: &DescribeConfigsResource) -> Result<Vec<
             })?;
             describe_topic(&services.config, &TopicOverrides((*topic.overrides).clone()))
                 .map_err(|error| shape::refused(&error))
+        }
+        GROUP if name.is_empty() => {
+            Err((ResponseError::InvalidRequest.code(), "Group name must not be empty".to_owned()))
+        }
+        GROUP => {
+            let overrides = services.image().group_overrides(name).cloned().unwrap_or_default();
+            Ok(describe_group(&services.config, &overrides))
         }
         // An empty name asks for the cluster-wide dynamic defaults, of which there are none.
         BROKER if name.is_empty() => Ok(Vec::new()),

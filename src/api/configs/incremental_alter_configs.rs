@@ -9,7 +9,7 @@ use kafka_protocol::messages::incremental_alter_configs_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::shape::{self, Refused, TOPIC};
+use super::shape::{self, GROUP, Refused, TOPIC};
 use crate::api::context::Context;
 use crate::config::{AlterKind, AlterOp};
 
@@ -45,7 +45,7 @@ async fn change(
     resource: &AlterConfigsResource,
     validate_only: bool,
 ) -> Result<(), Refused> {
-    if resource.resource_type != TOPIC {
+    if !matches!(resource.resource_type, TOPIC | GROUP) {
         return Err(shape::not_changeable(resource.resource_type));
     }
     let mut ops = Vec::with_capacity(resource.configs.len());
@@ -67,6 +67,9 @@ async fn change(
             op: kind,
             value: config.value.as_ref().map(ToString::to_string),
         });
+    }
+    if resource.resource_type == GROUP {
+        return shape::change_group(context, &resource.resource_name, ops, false, validate_only).await;
     }
     shape::change_topic(context, &resource.resource_name, ops, false, validate_only).await
 }

@@ -6,24 +6,25 @@ use kafka_protocol::ResponseError;
 
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
-use crate::config::{AlterOp, BrokerConfig, ConfigError, Source, TopicOverrides, ValueType, alter, resolve};
-use crate::metadata::{SetOverridesError, Topic, TopicRef};
+use crate::config::{
+    AlterOp, BrokerConfig, ConfigError, Source, TopicOverrides, ValueType, alter, alter_group, resolve,
+};
+use crate::metadata::{Overrides, SetOverridesError, Topic, TopicRef};
 
 /// `ConfigResource.Type.TOPIC`.
 pub const TOPIC: i8 = 2;
 /// `ConfigResource.Type.BROKER`.
 pub const BROKER: i8 = 4;
 
+/// `ConfigResource.Type.GROUP` (KIP-848).
+pub const GROUP: i8 = 32;
+
 /// Code and message for the client.
 pub type Refused = (i16, String);
 
 /// `DescribeConfigsResponse.ConfigSource`.
 pub fn source_code(source: Source) -> i8 {
-    match source {
-        Source::DynamicTopic => 1,
-        Source::StaticBroker => 4,
-        Source::Default => 5,
-    }
+    source.code()
 }
 
 /// `DescribeConfigsResponse.ConfigType`.
@@ -108,6 +109,35 @@ pub fn checked(
     let next = alter(present, ops).map_err(|error| refused(&error))?;
     resolve(config, &next).map_err(|error| refused(&error))?;
     Ok(next)
+}
+
+/// Changes a group's overrides, as [`change_topic`] a topic's. The group need not exist.
+///
+/// # Errors
+/// Code and message, as Kafka gives them; nothing is changed then.
+pub async fn change_group(
+    context: &Context,
+    name: &str,
+    ops: Vec<AlterOp>,
+    replace: bool,
+    validate_only: bool,
+) -> Result<(), Refused> {
+    if name.is_empty() {
+        return Err((ResponseError::InvalidRequest.code(), "Default group resources are not allowed.".to_owned()));
+    }
+    let services = &context.services;
+    let config = services.config.clone();
+    let change = move |present: &Overrides| {
+        let none = Overrides::new();
+        let present = if replace { &none } else { present };
+        alter_group(&config, present, &ops).map_err(|error| ChangeError(refused(&error)))
+    };
+    if validate_only {
+        let image = services.image();
+        let present = image.group_overrides(name).cloned().unwrap_or_default();
+        return change(&present).map(drop).map_err(|error| error.0);
+    }
+    services.controller.edit_group_overrides(name.into(), change).await.map_err(|error| error.0)
 }
 
 struct ChangeError(Refused);

@@ -18,6 +18,7 @@ use crate::api::context::Context;
 use crate::api::dispatch::encoded;
 use crate::api::error_code::{NONE, ToCode};
 use crate::config::{Compression as CompressionSetting, TimestampType};
+use crate::metadata::topics::is_internal;
 use crate::metadata::{MetadataImage, Topic};
 use crate::partition::append::Appended;
 use crate::partition::{AppendError, Partition};
@@ -147,6 +148,9 @@ fn append(
     let services = &context.services;
     if !(0..topic.partitions).contains(&data.index) {
         return Err(Failure::from_code(ResponseError::UnknownTopicOrPartition.code()));
+    }
+    if is_internal(&topic.name) {
+        return Err(Failure::from_code(ResponseError::InvalidTopicException.code()));
     }
     let partition =
         services.partition(topic, data.index).map_err(|error| Failure::from_code(error.code()))?;

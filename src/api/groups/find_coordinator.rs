@@ -5,17 +5,25 @@ use kafka_protocol::messages::BrokerId;
 use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use kafka_protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
+use tracing::warn;
 
 use crate::api::context::Context;
+use crate::groups::store::SHARDS;
+use crate::metadata::topics::CONSUMER_OFFSETS;
+use crate::metadata::{CreateTopicError, NewTopic};
 
 /// Key types: groups, transactions (KIP-98), share-group partitions (KIP-932).
 const KEY_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
+const GROUP: i8 = 0;
 /// First version that asks for several keys at once (KIP-699).
 const BATCHED_FROM: i16 = 4;
 
 /// Names this broker for each key.
-pub fn handle(context: &Context, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
+pub async fn handle(context: Context, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     let error = if KEY_TYPES.contains(&request.key_type) { 0 } else { ResponseError::InvalidRequest.code() };
+    if request.key_type == GROUP {
+        show_offsets_topic(&context).await;
+    }
     let (host, port) = if error == 0 { context.advertised() } else { (String::new(), -1) };
     let host = StrBytes::from_string(host);
     let node_id = BrokerId(if error == 0 { context.services.config.node_id } else { -1 });
@@ -36,4 +44,21 @@ pub fn handle(context: &Context, request: FindCoordinatorRequest) -> FindCoordin
             .with_error_code(error)
     });
     FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
+}
+
+/// Makes the topic that clients expect once there are groups: some count its partitions, some look for it in the list of
+/// topics. Nothing is stored in it, so the coordinator works without it too.
+async fn show_offsets_topic(context: &Context) {
+    if context.services.image().topic(CONSUMER_OFFSETS).is_some() {
+        return;
+    }
+    let topic = NewTopic {
+        name: CONSUMER_OFFSETS.to_owned(),
+        partitions: i32::from(SHARDS),
+        overrides: Default::default(),
+    };
+    match context.services.controller.create_topics(vec![topic]).await.into_iter().next() {
+        None | Some(Ok(_) | Err(CreateTopicError::Exists { .. })) => {}
+        Some(Err(error)) => warn!(%error, topic = CONSUMER_OFFSETS, "the topic could not be made; groups work without it"),
+    }
 }

@@ -52,6 +52,7 @@ pub fn handle(context: &Context, request: DescribeTopicPartitionsRequest) -> Des
             DescribeTopicPartitionsResponseTopic::default()
                 .with_name(Some(TopicName(StrBytes::from_string(name.clone()))))
                 .with_topic_id(topic.id)
+                .with_is_internal(crate::metadata::topics::is_internal(&topic.name))
                 .with_partitions(partitions)
                 .with_topic_authorized_operations(TOPIC_OPERATIONS),
         );

@@ -16,6 +16,8 @@ use super::create_topics::check_replication_factor;
 use crate::api::cluster::operations::{CLUSTER_OPERATIONS, NOT_ASKED, TOPIC_OPERATIONS};
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
+use crate::groups::store::SHARDS;
+use crate::metadata::topics::{CONSUMER_OFFSETS, is_internal};
 use crate::metadata::{CreateTopicError, MetadataImage, NewTopic, Topic};
 
 /// First version in which an absent topic list means "all" and an empty one "none".
@@ -70,7 +72,10 @@ async fn named(
         .filter(|name| may_create && image.topic(name).is_none())
         .map(|name| NewTopic {
             name: name.to_string(),
-            partitions: context.services.config.num_partitions,
+            partitions: match name.as_str() {
+                CONSUMER_OFFSETS => i32::from(SHARDS),
+                _ => context.services.config.num_partitions,
+            },
             overrides: Default::default(),
         })
         .collect();
@@ -157,6 +162,8 @@ fn describe(context: &Context, request: &MetadataRequest, topic: &Topic) -> Meta
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(StrBytes::from_string(topic.name.to_string()))))
         .with_topic_id(topic.id)
+        // Version 0 has no place for it.
+        .with_is_internal(context.version >= 1 && is_internal(&topic.name))
         .with_partitions(partitions.collect())
         .with_topic_authorized_operations(operations)
 }

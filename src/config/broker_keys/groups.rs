@@ -2,22 +2,22 @@
 //!
 //! One row per key: type, default, permitted values, what it does here => what it means.
 
-use super::Effect::Inert;
+use super::Effect::{Acts, Inert};
 use super::KeyDef;
-use super::reasons::{GROUP, JVM, OFFSETS, PLUG, SHARE, STREAMS, TXN, TXNLOG};
+use super::reasons::{JVM, OFFSETS, PACE, PLUG, SHARE, STREAMS, TXN, TXNLOG};
 use crate::config::validate::Check::{Any, AtLeast, Between, OneOfIgnoreCase, SubsetOf};
 use crate::config::validate::types::ValueType::{Boolean, Int, List, Long, Short, String as Text};
 
 super::keys! {
     /// Broker keys of this area.
     pub(super) static KEYS;
-    shown "group.min.session.timeout.ms": Int = Some("6000"), Any, Inert(GROUP)
+    shown "group.min.session.timeout.ms": Int = Some("6000"), Any, Acts
         => "The shortest session timeout a classic group member may ask for, in milliseconds.";
-    shown "group.max.session.timeout.ms": Int = Some("1800000"), Any, Inert(GROUP)
+    shown "group.max.session.timeout.ms": Int = Some("1800000"), Any, Acts
         => "The longest session timeout a classic group member may ask for, in milliseconds.";
-    shown "group.initial.rebalance.delay.ms": Int = Some("3000"), Any, Inert(GROUP)
+    shown "group.initial.rebalance.delay.ms": Int = Some("3000"), Any, Acts
         => "How long a new classic group waits for more members before its first rebalance, in milliseconds.";
-    shown "group.max.size": Int = Some("2147483647"), AtLeast(1), Inert(GROUP)
+    shown "group.max.size": Int = Some("2147483647"), AtLeast(1), Acts
         => "How many members a classic group may have.";
     shown "group.coordinator.append.linger.ms": Int = Some("-1"), AtLeast(-1), Inert(JVM)
         => "How long the coordinator gathers changes before it writes them, in milliseconds; -1 adapts.";
@@ -25,35 +25,35 @@ super::keys! {
         => "Threads for the coordinator's slow work.";
     shown "group.coordinator.cached.buffer.max.bytes": Int = Some("1048588"), AtLeast(524288), Inert(JVM)
         => "The largest write buffer the coordinator keeps for reuse.";
-    shown "group.coordinator.rebalance.protocols": List = Some("classic,consumer,streams"), SubsetOf(&["consumer", "classic", "share", "streams"]), Inert(GROUP)
+    shown "group.coordinator.rebalance.protocols": List = Some("classic,consumer,streams"), SubsetOf(&["consumer", "classic", "share", "streams"]), Acts
         => "The group protocols on offer.";
     shown "group.coordinator.threads": Int = Some("4"), AtLeast(1), Inert(JVM)
         => "Threads that run coordinator decisions.";
-    shown "group.consumer.assignment.interval.ms": Int = Some("1000"), AtLeast(0), Inert(GROUP)
+    shown "group.consumer.assignment.interval.ms": Int = Some("1000"), AtLeast(0), Inert(PACE)
         => "The shortest time between two assignments of a consumer group, in milliseconds.";
-    shown "group.consumer.min.assignment.interval.ms": Int = Some("0"), AtLeast(0), Inert(GROUP)
+    shown "group.consumer.min.assignment.interval.ms": Int = Some("0"), AtLeast(0), Inert(PACE)
         => "The lowest assignment interval a consumer group may be given, in milliseconds.";
-    shown "group.consumer.max.assignment.interval.ms": Int = Some("15000"), AtLeast(0), Inert(GROUP)
+    shown "group.consumer.max.assignment.interval.ms": Int = Some("15000"), AtLeast(0), Inert(PACE)
         => "The highest assignment interval a consumer group may be given, in milliseconds.";
-    shown "group.consumer.assignors": List = Some("uniform,range"), Any, Inert(GROUP)
+    shown "group.consumer.assignors": List = Some("uniform,range"), Any, Acts
         => "The server-side assignors on offer, the first being the default.";
-    shown "group.consumer.heartbeat.interval.ms": Int = Some("5000"), AtLeast(1), Inert(GROUP)
+    shown "group.consumer.heartbeat.interval.ms": Int = Some("5000"), AtLeast(1), Acts
         => "How often members of a consumer group report, in milliseconds.";
-    shown "group.consumer.min.heartbeat.interval.ms": Int = Some("5000"), AtLeast(1), Inert(GROUP)
+    shown "group.consumer.min.heartbeat.interval.ms": Int = Some("5000"), AtLeast(1), Acts
         => "The lowest heartbeat interval a consumer group may be given, in milliseconds.";
-    shown "group.consumer.max.heartbeat.interval.ms": Int = Some("15000"), AtLeast(1), Inert(GROUP)
+    shown "group.consumer.max.heartbeat.interval.ms": Int = Some("15000"), AtLeast(1), Acts
         => "The highest heartbeat interval a consumer group may be given, in milliseconds.";
-    shown "group.consumer.session.timeout.ms": Int = Some("45000"), AtLeast(1), Inert(GROUP)
+    shown "group.consumer.session.timeout.ms": Int = Some("45000"), AtLeast(1), Acts
         => "How long a silent member stays in a consumer group, in milliseconds.";
-    shown "group.consumer.min.session.timeout.ms": Int = Some("45000"), AtLeast(1), Inert(GROUP)
+    shown "group.consumer.min.session.timeout.ms": Int = Some("45000"), AtLeast(1), Acts
         => "The lowest session timeout a consumer group may be given, in milliseconds.";
-    shown "group.consumer.max.session.timeout.ms": Int = Some("60000"), AtLeast(1), Inert(GROUP)
+    shown "group.consumer.max.session.timeout.ms": Int = Some("60000"), AtLeast(1), Acts
         => "The highest session timeout a consumer group may be given, in milliseconds.";
-    shown "group.consumer.max.size": Int = Some("2147483647"), AtLeast(1), Inert(GROUP)
+    shown "group.consumer.max.size": Int = Some("2147483647"), AtLeast(1), Acts
         => "How many members a consumer group may have.";
-    shown "group.consumer.migration.policy": Text = Some("bidirectional"), OneOfIgnoreCase(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]), Inert(GROUP)
+    shown "group.consumer.migration.policy": Text = Some("bidirectional"), OneOfIgnoreCase(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]), Acts
         => "Which way groups may change between the classic and the consumer protocol.";
-    hidden "group.consumer.regex.refresh.interval.ms": Int = Some("600000"), AtLeast(10000), Inert(GROUP)
+    hidden "group.consumer.regex.refresh.interval.ms": Int = Some("600000"), AtLeast(10000), Acts
         => "How often subscriptions by pattern are matched against the topics again, in milliseconds.";
     shown "group.share.assignment.interval.ms": Int = Some("1000"), AtLeast(0), Inert(SHARE)
         => "The shortest time between two assignments of a share group, in milliseconds.";
@@ -127,15 +127,15 @@ super::keys! {
         => "How many standby copies of each task a streams group keeps.";
     shown "group.streams.max.standby.replicas": Int = Some("2"), AtLeast(0), Inert(STREAMS)
         => "The most standby copies a streams group may ask for.";
-    shown "offset.metadata.max.bytes": Int = Some("4096"), Any, Inert(GROUP)
+    shown "offset.metadata.max.bytes": Int = Some("4096"), Any, Acts
         => "The longest note a consumer may store with a committed offset, in bytes.";
-    shown "offsets.commit.timeout.ms": Int = Some("5000"), AtLeast(1), Inert(GROUP)
+    shown "offsets.commit.timeout.ms": Int = Some("5000"), AtLeast(1), Inert(OFFSETS)
         => "How long an offset commit may take, in milliseconds.";
     shown "offsets.load.buffer.size": Int = Some("5242880"), AtLeast(1), Inert(OFFSETS)
         => "How many bytes are read at once when committed offsets are loaded.";
-    shown "offsets.retention.check.interval.ms": Long = Some("600000"), AtLeast(1), Inert(GROUP)
+    shown "offsets.retention.check.interval.ms": Long = Some("600000"), AtLeast(1), Acts
         => "How often expired committed offsets are looked for, in milliseconds.";
-    shown "offsets.retention.minutes": Int = Some("10080"), AtLeast(1), Inert(GROUP)
+    shown "offsets.retention.minutes": Int = Some("10080"), AtLeast(1), Acts
         => "How long an empty group's committed offsets are kept, in minutes.";
     shown "offsets.topic.compression.codec": Int = Some("0"), Any, Inert(OFFSETS)
         => "The codec of the topic for committed offsets.";

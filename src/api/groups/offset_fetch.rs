@@ -1,0 +1,200 @@
+//! OffsetFetch (key 9): how far groups have read.
+
+use std::collections::HashMap;
+
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequest;
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use kafka_protocol::messages::{GroupId, TopicName};
+use kafka_protocol::protocol::StrBytes;
+
+use super::shape::{self, text};
+use crate::api::context::Context;
+use crate::api::error_code::{NONE, ToCode};
+use crate::groups::coordinator::{Answering, FetchOf, Held};
+use crate::groups::error::GroupError;
+use crate::groups::offsets::{CommittedOffset, OffsetKey};
+use crate::groups::request::Committer;
+use crate::metadata::MetadataImage;
+
+/// First version that asks for several groups at once (KIP-709).
+const GROUPS_FROM: i16 = 8;
+/// First version in which an error is the group's and not each partition's.
+const GROUP_ERROR_FROM: i16 = 2;
+/// First version that says who asks (KIP-848).
+const MEMBER_FROM: i16 = 9;
+
+/// One group's question, whatever the version.
+struct Question {
+    group: GroupId,
+    committer: Option<Committer>,
+    /// Topics with partitions; none asks for all.
+    topics: Option<Vec<(TopicName, Vec<i32>)>>,
+}
+
+/// A partition of the answer.
+struct Found {
+    partition: i32,
+    committed: Option<CommittedOffset>,
+}
+
+/// One group's answer.
+struct Answer {
+    group: GroupId,
+    code: i16,
+    topics: Vec<(TopicName, Vec<Found>)>,
+}
+
+/// Answers for each group.
+pub fn handle(context: &Context, request: OffsetFetchRequest) -> Answering<OffsetFetchResponse> {
+    let version = context.version;
+    let image = context.services.image();
+    let answers = questions(version, request).into_iter().map(|question| {
+        let held = ask(context, &image, &question);
+        let image = image.clone();
+        held.answer(move |result| answer(&image, question, result))
+    });
+    Answering::all(answers.collect()).map(move |answers| shaped(version, answers))
+}
+
+fn questions(version: i16, request: OffsetFetchRequest) -> Vec<Question> {
+    if version < GROUPS_FROM {
+        let topics = request.topics.map(|topics| {
+            topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
+        });
+        return vec![Question { group: request.group_id, committer: None, topics }];
+    }
+    let groups = request.groups.into_iter().map(|group| {
+        let topics = group.topics.map(|topics| {
+            topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
+        });
+        let committer = (version >= MEMBER_FROM).then(|| Committer {
+            member_id: group.member_id.as_ref().map_or_else(String::new, ToString::to_string),
+            instance_id: None,
+            generation_or_epoch: group.member_epoch,
+        });
+        Question { group: group.group_id, committer, topics }
+    });
+    groups.collect()
+}
+
+fn ask(context: &Context, image: &MetadataImage, question: &Question) -> Held<Vec<(OffsetKey, CommittedOffset)>> {
+    let of = match &question.topics {
+        None => FetchOf::All,
+        Some(topics) => FetchOf::These(
+            topics
+                .iter()
+                .filter_map(|(name, partitions)| Some((image.topic(name)?.id, partitions)))
+                .flat_map(|(topic, partitions)| {
+                    partitions.iter().map(move |partition| OffsetKey { topic, partition: *partition })
+                })
+                .collect(),
+        ),
+    };
+    let log_end = |of: OffsetKey| {
+        let topic = image.topic_by_id(of.topic)?;
+        let partition = (0..topic.partitions).contains(&of.partition).then_some(of.partition)?;
+        Some(context.services.partition(topic, partition).ok()?.log_end_offset())
+    };
+    context.services.groups.fetch(&question.group, question.committer.as_ref(), of, &log_end)
+}
+
+fn answer(
+    image: &MetadataImage,
+    question: Question,
+    result: Result<Vec<(OffsetKey, CommittedOffset)>, GroupError>,
+) -> Answer {
+    let group = question.group;
+    let found = match result {
+        Ok(found) => found,
+        Err(error) => {
+            let topics = question.topics.unwrap_or_default().into_iter().map(|(name, partitions)| {
+                let absent = |partition| Found { partition, committed: None };
+                (name, partitions.into_iter().map(absent).collect())
+            });
+            return Answer { group, code: error.code(), topics: topics.collect() };
+        }
+    };
+    let topics = match question.topics {
+        None => shape::by_topic(found.into_iter().map(|(of, committed)| {
+            (of.topic, Found { partition: of.partition, committed: Some(committed) })
+        }))
+        .into_iter()
+        .filter_map(|(topic, found)| {
+            let name = image.topic_by_id(topic)?.name.to_string();
+            Some((TopicName(text(name)), found))
+        })
+        .collect(),
+        Some(topics) => {
+            let found: HashMap<OffsetKey, CommittedOffset> = found.into_iter().collect();
+            let answered = topics.into_iter().map(|(name, partitions)| {
+                let topic = image.topic(&name).map(|topic| topic.id);
+                let look_up = |partition| {
+                    let committed =
+                        topic.and_then(|topic| found.get(&OffsetKey { topic, partition }).cloned());
+                    Found { partition, committed }
+                };
+                let partitions = partitions.into_iter().map(look_up).collect();
+                (name, partitions)
+            });
+            answered.collect()
+        }
+    };
+    Answer { group, code: NONE, topics }
+}
+
+fn shaped(version: i16, answers: Vec<Answer>) -> OffsetFetchResponse {
+    if version >= GROUPS_FROM {
+        return OffsetFetchResponse::default().with_groups(answers.into_iter().map(of_group).collect());
+    }
+    // Before groups could be listed there is exactly one.
+    let Some(answer) = answers.into_iter().next() else {
+        return OffsetFetchResponse::default();
+    };
+    let partition_code = if version < GROUP_ERROR_FROM { answer.code } else { NONE };
+    let group_code = if version < GROUP_ERROR_FROM { NONE } else { answer.code };
+    let shows_topics = group_code == NONE;
+    let topics = answer.topics.into_iter().filter(|_| shows_topics).map(|(name, partitions)| {
+        let partitions = partitions.into_iter().map(|found| {
+            let (offset, epoch, metadata) = parts(found.committed);
+            OffsetFetchResponsePartition::default()
+                .with_partition_index(found.partition)
+                .with_committed_offset(offset)
+                .with_committed_leader_epoch(if version >= 5 { epoch } else { -1 })
+                .with_metadata(Some(metadata))
+                .with_error_code(partition_code)
+        });
+        OffsetFetchResponseTopic::default().with_name(name).with_partitions(partitions.collect())
+    });
+    OffsetFetchResponse::default().with_error_code(group_code).with_topics(topics.collect())
+}
+
+fn of_group(answer: Answer) -> OffsetFetchResponseGroup {
+    let shows_topics = answer.code == NONE;
+    let topics = answer.topics.into_iter().filter(|_| shows_topics).map(|(name, partitions)| {
+        let partitions = partitions.into_iter().map(|found| {
+            let (offset, epoch, metadata) = parts(found.committed);
+            OffsetFetchResponsePartitions::default()
+                .with_partition_index(found.partition)
+                .with_committed_offset(offset)
+                .with_committed_leader_epoch(epoch)
+                .with_metadata(Some(metadata))
+        });
+        OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions.collect())
+    });
+    OffsetFetchResponseGroup::default()
+        .with_group_id(answer.group)
+        .with_error_code(answer.code)
+        .with_topics(topics.collect())
+}
+
+fn parts(committed: Option<CommittedOffset>) -> (i64, i32, StrBytes) {
+    match committed {
+        Some(committed) => {
+            (committed.offset, committed.leader_epoch, text(committed.metadata.into_string()))
+        }
+        None => (-1, -1, StrBytes::default()),
+    }
+}

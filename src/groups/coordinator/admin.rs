@@ -1,0 +1,101 @@
+//! What administrators ask: which groups there are, what they look like, and to be rid of them.
+
+use std::sync::Arc;
+
+use super::Coordinator;
+use super::held::Held;
+use super::shard::OffsetChanges;
+use crate::groups::effects::Effects;
+use crate::groups::error::GroupError;
+use crate::groups::group::{self, Context};
+use crate::groups::request::{ClassicDescription, ConsumerDescription};
+use crate::groups::store;
+
+/// A group in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub id: Arc<str>,
+    /// `consumer`, `connect`, …; empty for a group that only has offsets.
+    pub protocol_type: String,
+    /// The state's name in Kafka.
+    pub state: &'static str,
+    /// `classic` or `consumer` (KIP-848).
+    pub kind: &'static str,
+}
+
+/// A group of either kind.
+pub type Described<T> = Result<T, GroupError>;
+
+impl Coordinator {
+    /// Every group, in no particular order.
+    ///
+    /// # Errors
+    /// [`GroupError::CoordinatorNotAvailable`] when some cannot be read.
+    pub fn list(&self) -> Result<Vec<Listed>, GroupError> {
+        let mut groups = Vec::new();
+        for number in 0..store::SHARDS {
+            let shard = self.loaded(number)?;
+            for (id, entry) in &shard.groups {
+                if let Some(group) = &entry.group {
+                    groups.push(Listed {
+                        id: id.clone(),
+                        protocol_type: group.protocol_type().to_owned(),
+                        state: group.state_name(),
+                        kind: group.kind(),
+                    });
+                }
+            }
+        }
+        Ok(groups)
+    }
+
+    /// DescribeGroups, of one group.
+    pub fn describe_classic(&self, group: &str) -> Held<ClassicDescription> {
+        self.describe(group, |slot, id, _| group::describe_classic(slot, id))
+    }
+
+    /// ConsumerGroupDescribe, of one group.
+    pub fn describe_consumer(&self, group: &str) -> Held<ConsumerDescription> {
+        self.describe(group, group::describe_consumer)
+    }
+
+    fn describe<T: Send + 'static>(
+        &self,
+        group: &str,
+        describe: impl FnOnce(&Option<group::Group>, &Arc<str>, &Context<'_>) -> Result<T, GroupError>,
+    ) -> Held<T> {
+        let decided = self.decide(group, |shard, id, cx, _| {
+            let none = None;
+            let slot = shard.groups.get(id).map_or(&none, |entry| &entry.group);
+            (describe(slot, id, cx), OffsetChanges::default())
+        });
+        match decided {
+            Ok((Ok(description), receipt)) => Held::until(description, receipt),
+            Ok((Err(error), _)) | Err(error) => Held::Now(Err(error)),
+        }
+    }
+
+    /// DeleteGroups, of one group: with its offsets.
+    pub fn delete(&self, group: &str) -> Held<()> {
+        let decided = self.decide(group, |shard, id, _, effects: &mut Effects| {
+            let mut changes = OffsetChanges::default();
+            let Some(entry) = shard.groups.get_mut(id) else {
+                return (Err(group::not_found(id)), changes);
+            };
+            let Some(group) = &entry.group else {
+                return (Err(group::not_found(id)), changes);
+            };
+            if let Err(error) = group.check_delete() {
+                return (Err(error), changes);
+            }
+            group::drop_group(&mut entry.group, effects);
+            changes.removed = entry.offsets.iter().map(|(of, _)| of).collect();
+            (Ok(()), changes)
+        });
+        match decided {
+            Ok((Ok(()), receipt)) => Held::until((), receipt),
+            Ok((Err(error), _)) | Err(error) => Held::Now(Err(error)),
+        }
+    }
+}

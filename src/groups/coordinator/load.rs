@@ -1,0 +1,129 @@
+//! Reads a shard from the state store: when it is first asked for, and after a failed write.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+use tracing::error;
+
+use super::Coordinator;
+use super::shard::{OffsetChanges, Shard};
+use crate::groups::effects::{Effects, RowKey};
+use crate::groups::error::GroupError;
+use crate::groups::group::{Context, Group};
+use crate::groups::offsets::Offsets;
+use crate::groups::store::{self, committed_offset};
+use crate::storage::codec::BadRow;
+use crate::storage::{KeySpace, StateError};
+
+/// Why a shard could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// To go on without the row would start a group over from nothing.
+    #[error(transparent)]
+    Row(#[from] BadRow),
+}
+
+/// The rows of one group.
+#[derive(Default)]
+struct Rows {
+    group: BTreeMap<RowKey, Vec<u8>>,
+    offsets: Offsets,
+}
+
+impl Coordinator {
+    /// Reads every shard that was not asked for yet. Blocks; for a thread that may.
+    pub fn load_all(&self) {
+        for number in 0..store::SHARDS {
+            if let Err(error) = self.loaded(number) {
+                error!(%error, shard = number, "committed offsets and groups of a shard are not available");
+            }
+        }
+    }
+
+    /// A shard as the state store has it.
+    pub(super) fn loaded(&self, number: u8) -> Result<MutexGuard<'_, Shard>, GroupError> {
+        let mut shard = self.0.shards[usize::from(number)].lock();
+        let term = self.0.journal.term();
+        if shard.term == term {
+            return Ok(shard);
+        }
+        shard.clear();
+        // Reading waits for the disk: the runtime is told, so that other tasks of this worker move on.
+        match blocking(|| self.load(&mut shard, number, term)) {
+            Ok(()) => Ok(shard),
+            Err(error) => {
+                error!(%error, shard = number, "groups could not be read from the state store");
+                shard.clear();
+                Err(GroupError::CoordinatorNotAvailable)
+            }
+        }
+    }
+
+    fn load(&self, shard: &mut Shard, number: u8, term: u64) -> Result<(), LoadError> {
+        let rows = self.read(number)?;
+        let image = (self.0.image)();
+        shard.term = term;
+        for (id, rows) in rows {
+            let limits = self.limits(&image, &id);
+            let cx = Context { topics: &*image, limits: &limits, now: self.now() };
+            let mut effects = Effects::default();
+            let group = Group::restored(&id, &rows.group, !rows.offsets.is_empty(), &cx, &mut effects)?;
+            shard.insert(&id, group, rows.offsets);
+            // A group that is restored may begin a rebalance; a failure to write that shows at the next decision.
+            if self.settle(shard, &id, &mut effects, OffsetChanges::default()).is_err() {
+                return Err(LoadError::State(StateError::Closed));
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, number: u8) -> Result<HashMap<Arc<str>, Rows>, LoadError> {
+        let mut rows: HashMap<Arc<str>, Rows> = HashMap::new();
+        each_row(self, KeySpace::Groups, number, |key, value| {
+            let (group, row) = store::read_key(key)?;
+            of_group(&mut rows, group).group.insert(row, value.to_vec());
+            Ok(())
+        })?;
+        let unverified = !self.0.settings.was_clean && self.0.journal.term() == 1;
+        each_row(self, KeySpace::Offsets, number, |key, value| {
+            let (group, of) = committed_offset::read_key(key)?;
+            let committed = committed_offset::read_value(value)?;
+            of_group(&mut rows, group).offsets.restore(of, committed, unverified);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+}
+
+fn of_group<'a>(rows: &'a mut HashMap<Arc<str>, Rows>, group: &str) -> &'a mut Rows {
+    if !rows.contains_key(group) {
+        rows.insert(Arc::from(group), Rows::default());
+    }
+    rows.get_mut(group).expect("it was just made")
+}
+
+fn each_row(
+    coordinator: &Coordinator,
+    space: KeySpace,
+    shard: u8,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), BadRow>,
+) -> Result<(), LoadError> {
+    let mut outcome = Ok(());
+    coordinator.0.store.scan_prefix(space, &[shard], &mut |key, value| {
+        outcome = visit(key, value);
+        if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(outcome?)
+}
+
+/// Runs what may wait for the disk. On a thread of the runtime, the runtime is told.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}

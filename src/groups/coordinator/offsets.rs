@@ -1,0 +1,282 @@
+//! Committed offsets: commit, read, delete, expire.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::Coordinator;
+use super::held::Held;
+use super::shard::{Entry, OffsetChanges};
+use crate::groups::error::GroupError;
+use crate::groups::group::{self, Context, Group};
+use crate::groups::offsets::{CommittedOffset, OffsetKey};
+use crate::groups::request::Committer;
+use crate::metadata::MetadataImage;
+
+/// First version of OffsetCommit that knows groups of the consumer protocol, and their errors.
+const CONSUMER_GROUPS_FROM: i16 = 9;
+
+/// One offset to commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Which partition.
+    pub of: OffsetKey,
+    /// The offset of the next record to read.
+    pub offset: i64,
+    /// The leader epoch of the last record read, or -1.
+    pub leader_epoch: i32,
+    /// The client's own text.
+    pub metadata: Box<str>,
+}
+
+/// What became of one [`Commit`].
+pub type Committed = Result<(), GroupError>;
+
+/// Which offsets to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FetchOf {
+    /// All that the group has.
+    All,
+    /// Those of these partitions.
+    These(Vec<OffsetKey>),
+}
+
+/// Where a partition's log ends, if it is to be had: asked for after an unclean stop only.
+pub type LogEnds<'a> = dyn Fn(OffsetKey) -> Option<i64> + 'a;
+
+impl Coordinator {
+    /// OffsetCommit: one result per partition. `retention_ms` is what versions 2 to 4 may ask for.
+    pub fn commit(
+        &self,
+        group: &str,
+        committer: &Committer,
+        version: i16,
+        commits: Vec<Commit>,
+        retention_ms: Option<i64>,
+    ) -> Held<Vec<Committed>> {
+        let metadata_max = self.0.settings.metadata_bytes_max;
+        let decided = self.decide(group, |shard, id, cx, _| {
+            let entry = shard.groups.entry(id.clone()).or_default();
+            let mut changes = OffsetChanges::default();
+            if let Err(error) = may_commit(entry, id, committer, version, cx) {
+                return (Err(error), changes);
+            }
+            let now_ms = cx.now.wall_ms;
+            let results = commits.into_iter().map(|commit| {
+                if commit.metadata.len() > metadata_max {
+                    return Err(GroupError::OffsetMetadataTooLarge);
+                }
+                let committed = CommittedOffset {
+                    offset: commit.offset,
+                    leader_epoch: commit.leader_epoch,
+                    metadata: commit.metadata,
+                    committed_at_ms: now_ms,
+                    expires_at_ms: retention_ms.map(|retention_ms| now_ms.saturating_add(retention_ms)),
+                };
+                changes.committed.push((commit.of, committed));
+                Ok(())
+            });
+            let results: Vec<Committed> = results.collect();
+            (Ok(results), changes)
+        });
+        match decided {
+            Ok((Ok(results), receipt)) => {
+                self.0.metrics.observe_commits(&results);
+                Held::until(results, receipt)
+            }
+            Ok((Err(error), _)) | Err(error) => Held::Now(Err(error)),
+        }
+    }
+
+    /// OffsetFetch: the commits there are. A group that nobody knows has none.
+    pub fn fetch(
+        &self,
+        group: &str,
+        committer: Option<&Committer>,
+        of: FetchOf,
+        log_ends: &LogEnds<'_>,
+    ) -> Held<Vec<(OffsetKey, CommittedOffset)>> {
+        let decided = self.decide(group, |shard, id, cx, _| {
+            let mut changes = OffsetChanges::default();
+            let Some(entry) = shard.groups.get_mut(id) else {
+                return (Ok(Vec::new()), changes);
+            };
+            if let (Some(group), Some(committer)) = (&entry.group, committer)
+                && let Err(error) = group.check_fetch(committer)
+            {
+                return (Err(error), changes);
+            }
+            let asked: Vec<OffsetKey> = match of {
+                // Offsets of a deleted topic are about to go.
+                FetchOf::All => entry
+                    .offsets
+                    .iter()
+                    .map(|(of, _)| of)
+                    .filter(|of| cx.topics.by_id(of.topic).is_some())
+                    .collect(),
+                FetchOf::These(asked) => asked,
+            };
+            let mut found = Vec::with_capacity(asked.len());
+            for of in asked {
+                if entry.offsets.is_unverified(of) {
+                    changes.committed.extend(verified(entry, id, of, log_ends));
+                }
+                if let Some(committed) = entry.offsets.get(of) {
+                    found.push((of, committed.clone()));
+                }
+            }
+            (Ok(found), changes)
+        });
+        match decided {
+            Ok((Ok(found), receipt)) => Held::until(found, receipt),
+            Ok((Err(error), _)) | Err(error) => Held::Now(Err(error)),
+        }
+    }
+
+    /// OffsetDelete: one result per partition.
+    pub fn delete_offsets(&self, group: &str, of: Vec<OffsetKey>) -> Held<Vec<Committed>> {
+        let decided = self.decide(group, |shard, id, cx, _| {
+            let mut changes = OffsetChanges::default();
+            let Some(Entry { group: Some(group), offsets, .. }) = shard.groups.get(id) else {
+                return (Err(group::not_found(id)), changes);
+            };
+            if let Err(error) = group.check_delete_offsets() {
+                return (Err(error), changes);
+            }
+            let results = of.into_iter().map(|of| {
+                let topic = cx.topics.by_id(of.topic);
+                if topic.is_some_and(|topic| group.is_subscribed_to(&topic.name)) {
+                    return Err(GroupError::GroupSubscribedToTopic);
+                }
+                if offsets.get(of).is_some() {
+                    changes.removed.push(of);
+                }
+                Ok(())
+            });
+            let results: Vec<Committed> = results.collect();
+            (Ok(results), changes)
+        });
+        match decided {
+            Ok((Ok(results), receipt)) => Held::until(results, receipt),
+            Ok((Err(error), _)) | Err(error) => Held::Now(Err(error)),
+        }
+    }
+
+    /// Forgets commits that nobody needs any more, and groups of which nothing is left (KIP-211).
+    pub fn expire(&self) {
+        let retention_ms = self.0.settings.offsets_retention_ms;
+        self.sweep("offsets expired", true, |entry, cx| {
+            let Some(group) = &entry.group else {
+                return Vec::new();
+            };
+            let is_subscribed = |topic: Uuid| {
+                cx.topics.by_id(topic).is_some_and(|topic| group.is_subscribed_to(&topic.name))
+            };
+            entry.offsets.expired(group.offsets_expire(), is_subscribed, cx.now.wall_ms, retention_ms)
+        });
+    }
+
+    /// Forgets commits for topics that do not exist any more.
+    pub fn forget_deleted_topics(&self) {
+        self.sweep("offsets of deleted topics forgotten", false, |entry, cx| {
+            let mut last: Option<(Uuid, bool)> = None;
+            let mut gone = Vec::new();
+            for (of, _) in entry.offsets.iter() {
+                let is_gone = match last {
+                    Some((topic, is_gone)) if topic == of.topic => is_gone,
+                    _ => cx.topics.by_id(of.topic).is_none(),
+                };
+                last = Some((of.topic, is_gone));
+                if is_gone {
+                    gone.push(of);
+                }
+            }
+            gone
+        });
+    }
+
+    /// Removes what `find` finds of every group; then the group, if `bare` ones go and it is empty and has no offsets left.
+    fn sweep(&self, what: &str, bare: bool, find: impl Fn(&Entry, &Context<'_>) -> Vec<OffsetKey>) {
+        for shard in &self.0.shards {
+            let ids: Vec<Arc<str>> = {
+                let shard = shard.lock();
+                // A shard that nobody has asked for is looked at when it is loaded.
+                shard.groups.keys().cloned().collect()
+            };
+            for id in ids {
+                let swept = self.decide(&id, |shard, id, cx, effects| {
+                    let mut changes = OffsetChanges::default();
+                    if let Some(entry) = shard.groups.get_mut(id) {
+                        changes.removed = find(entry, cx);
+                        let is_bare = entry.offsets.len() == changes.removed.len();
+                        if bare && is_bare && entry.group.as_ref().is_some_and(Group::is_empty) {
+                            group::drop_group(&mut entry.group, effects);
+                        }
+                    }
+                    (changes.removed.len(), changes)
+                });
+                match swept {
+                    Ok((0, _)) => {}
+                    Ok((count, _)) => info!(group = id.escape_debug().to_string(), count, "{what}"),
+                    Err(error) => warn!(%error, "{what}: not done"),
+                }
+            }
+        }
+    }
+
+    /// Shows every commit of every loaded group: for the lag metrics.
+    pub fn each_commit(&self, mut visit: impl FnMut(&Arc<str>, OffsetKey, &CommittedOffset)) {
+        for shard in &self.0.shards {
+            let shard = shard.lock();
+            for (id, entry) in &shard.groups {
+                for (of, committed) in entry.offsets.iter() {
+                    visit(id, of, committed);
+                }
+            }
+        }
+    }
+
+    /// The image that decisions look at.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        (self.0.image)()
+    }
+}
+
+/// Whether a commit is accepted; a group is made for one from outside any (Kafka: `OffsetMetadataManager.validateOffsetCommit`).
+fn may_commit(
+    entry: &mut Entry,
+    id: &Arc<str>,
+    committer: &Committer,
+    version: i16,
+    cx: &Context<'_>,
+) -> Result<(), GroupError> {
+    match &mut entry.group {
+        Some(group) => group.check_commit(committer, version, cx.now),
+        None if committer.generation_or_epoch < 0 => {
+            entry.group = Some(Group::simple(id, cx.now));
+            Ok(())
+        }
+        None if version >= CONSUMER_GROUPS_FROM => Err(group::not_found(id)),
+        None => Err(GroupError::IllegalGeneration),
+    }
+}
+
+/// Compares a commit from before an unclean stop with the log; the commit as it is now if it had to move.
+fn verified(
+    entry: &mut Entry,
+    id: &Arc<str>,
+    of: OffsetKey,
+    log_ends: &LogEnds<'_>,
+) -> Option<(OffsetKey, CommittedOffset)> {
+    let log_end = log_ends(of)?;
+    let was = entry.offsets.get(of)?.offset;
+    if !entry.offsets.verify(of, log_end) {
+        return None;
+    }
+    warn!(
+        group = id.escape_debug().to_string(), topic = %of.topic, partition = of.partition, was, log_end,
+        "a committed offset lay beyond the log after a crash and was moved back to its end"
+    );
+    Some((of, entry.offsets.get(of)?.clone()))
+}
