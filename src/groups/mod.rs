@@ -1,0 +1,3 @@
+//! Consumer groups: who reads which partition.
+
+pub mod assign;
