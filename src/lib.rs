@@ -13,6 +13,8 @@ pub mod protocol;
 
 pub mod api;
 
+pub mod groups;
+
 pub mod partition;
 
 pub mod groups;
