@@ -15,7 +15,6 @@ pub struct BadRow {
 }
 
 /// Reads one stored value from its beginning to its end.
-
 pub(crate) struct Reader<'a> {
     kind: &'static str,
     rest: &'a [u8],
