@@ -63,7 +63,8 @@ impl ClassicGroup {
             self.join_known(request, ticket, limits, now, effects);
         }
         // Kafka stores a group when it begins to exist, before it has a generation.
-        if !self.stored && !(self.members.is_empty() && self.pending.is_empty()) {
+        let exists = !self.members.is_empty() || !self.pending.is_empty();
+        if exists && !self.stored {
             self.changed(effects);
         }
     }

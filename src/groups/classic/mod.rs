@@ -15,6 +15,25 @@ mod session;
 mod subscription;
 mod sync;
 
+#[cfg(test)]
+mod commit_tests;
+#[cfg(test)]
+mod join_tests;
+#[cfg(test)]
+mod leave_tests;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod rebalance_tests;
+#[cfg(test)]
+mod session_tests;
+#[cfg(test)]
+mod static_tests;
+#[cfg(test)]
+mod sync_tests;
+#[cfg(test)]
+mod testing;
+
 pub use commit::OffsetsExpire;
 pub use group::{ClassicGroup, State};
 pub use member::{Member, StoredMember};
