@@ -13,11 +13,10 @@ pub mod protocol;
 
 pub mod api;
 
-pub mod groups;
-
 pub mod partition;
 
 pub mod groups;
+
 pub mod metadata;
 
 pub mod storage;

@@ -169,7 +169,9 @@ fn check_together(broker: &BrokerConfig, overrides: &GroupOverrides) -> Result<(
     let session = number(broker, overrides, SESSION_TIMEOUT);
     let heartbeat = number(broker, overrides, HEARTBEAT_INTERVAL);
     if session <= heartbeat {
-        return Err(ConfigError::Conflict(format!("{SESSION_TIMEOUT} must be greater than {HEARTBEAT_INTERVAL}")));
+        return Err(ConfigError::Conflict(format!(
+            "{SESSION_TIMEOUT} must be greater than {HEARTBEAT_INTERVAL}"
+        )));
     }
     Ok(())
 }
@@ -271,7 +273,10 @@ mod tests {
                 vec![AlterOp { op: AlterKind::Append, ..set(SESSION_TIMEOUT, "1") }],
                 "Can't APPEND to key consumer.session.timeout.ms because its type is not LIST.",
             ),
-            (vec![set(SESSION_TIMEOUT, "1"), set(SESSION_TIMEOUT, "1")], "Error due to duplicate config keys"),
+            (
+                vec![set(SESSION_TIMEOUT, "1"), set(SESSION_TIMEOUT, "1")],
+                "Error due to duplicate config keys",
+            ),
         ] {
             assert_eq!(alter_group(&broker, &none, &ops).expect_err("refused").to_string(), message);
         }

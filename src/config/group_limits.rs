@@ -79,7 +79,8 @@ pub(super) fn read(raw: &BTreeMap<String, String>) -> Result<GroupConfig, Config
         max_session_timeout_ms: read.number("group.max.session.timeout.ms")?,
         initial_rebalance_delay_ms: read.number("group.initial.rebalance.delay.ms")?,
         max_size: read.number("group.max.size")?,
-        consumer_protocol: types::list(read.text("group.coordinator.rebalance.protocols")).contains(&"consumer"),
+        consumer_protocol: types::list(read.text("group.coordinator.rebalance.protocols"))
+            .contains(&"consumer"),
         consumer_session_timeout_ms: read.number("group.consumer.session.timeout.ms")?,
         consumer_heartbeat_interval_ms: read.number("group.consumer.heartbeat.interval.ms")?,
         consumer_max_size: read.number("group.consumer.max.size")?,
@@ -90,11 +91,22 @@ pub(super) fn read(raw: &BTreeMap<String, String>) -> Result<GroupConfig, Config
         offsets_retention_ms: read.number::<i64>("offsets.retention.minutes")?.saturating_mul(60_000),
         offsets_retention_check_interval_ms: read.number("offsets.retention.check.interval.ms")?,
     };
-    check_range(&read, "group.consumer.heartbeat.interval.ms", "group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms")?;
-    check_range(&read, "group.consumer.session.timeout.ms", "group.consumer.min.session.timeout.ms", "group.consumer.max.session.timeout.ms")?;
+    check_range(
+        &read,
+        "group.consumer.heartbeat.interval.ms",
+        "group.consumer.min.heartbeat.interval.ms",
+        "group.consumer.max.heartbeat.interval.ms",
+    )?;
+    check_range(
+        &read,
+        "group.consumer.session.timeout.ms",
+        "group.consumer.min.session.timeout.ms",
+        "group.consumer.max.session.timeout.ms",
+    )?;
     if config.consumer_heartbeat_interval_ms >= config.consumer_session_timeout_ms {
         return Err(ConfigError::Conflict(
-            "group.consumer.heartbeat.interval.ms must be less than group.consumer.session.timeout.ms".to_owned(),
+            "group.consumer.heartbeat.interval.ms must be less than group.consumer.session.timeout.ms"
+                .to_owned(),
         ));
     }
     Ok(config)
@@ -102,7 +114,8 @@ pub(super) fn read(raw: &BTreeMap<String, String>) -> Result<GroupConfig, Config
 
 /// Kafka refuses to start with a default outside the range that groups may choose from (`GroupCoordinatorConfig`).
 fn check_range(read: &Reader<'_>, key: &str, low: &str, high: &str) -> Result<(), ConfigError> {
-    let (value, lowest, highest): (i64, i64, i64) = (read.number(key)?, read.number(low)?, read.number(high)?);
+    let (value, lowest, highest): (i64, i64, i64) =
+        (read.number(key)?, read.number(low)?, read.number(high)?);
     if value < lowest {
         return Err(ConfigError::Conflict(format!("{key} must be greater than or equal to {low}")));
     }
@@ -156,7 +169,10 @@ mod tests {
         let config = read_text(&[]).expect("valid");
         assert_eq!((config.min_session_timeout_ms, config.max_session_timeout_ms), (6000, 1_800_000));
         assert_eq!(config.initial_rebalance_delay_ms, 3000);
-        assert_eq!((config.consumer_session_timeout_ms, config.consumer_heartbeat_interval_ms), (45_000, 5000));
+        assert_eq!(
+            (config.consumer_session_timeout_ms, config.consumer_heartbeat_interval_ms),
+            (45_000, 5000)
+        );
         assert_eq!(config.consumer_assignors, ["uniform", "range"]);
         assert_eq!(config.consumer_migration, Migration::Bidirectional);
         assert_eq!((config.offset_metadata_max_bytes, config.offsets_retention_ms), (4096, 604_800_000));
@@ -177,7 +193,10 @@ mod tests {
             assert_eq!(read_text(pairs).expect_err("refused"), message);
         }
         let classes = "org.apache.kafka.coordinator.group.assignor.RangeAssignor,range,uniform";
-        let config = read_text(&[("group.consumer.assignors", classes), ("group.consumer.migration.policy", "UPGRADE")]);
+        let config = read_text(&[
+            ("group.consumer.assignors", classes),
+            ("group.consumer.migration.policy", "UPGRADE"),
+        ]);
         let config = config.expect("valid");
         assert_eq!(config.consumer_assignors, ["range", "uniform"]);
         assert_eq!(config.consumer_migration, Migration::Upgrade);

@@ -177,7 +177,9 @@ pub fn join(
     match slot {
         Some(Group::Classic(group)) => group.join(request, ticket, &cx.limits.classic, cx.now, effects),
         None => {
-            if let Err(error) = ClassicGroup::check_session_timeout(request.session_timeout_ms, &cx.limits.classic) {
+            if let Err(error) =
+                ClassicGroup::check_session_timeout(request.session_timeout_ms, &cx.limits.classic)
+            {
                 let answer = JoinAnswer { member_id: request.member_id, result: Err(error) };
                 return effects.answer(ticket, Answer::Join(answer));
             }

@@ -146,7 +146,13 @@ mod tests {
     use super::*;
 
     fn at(committed_at_ms: i64) -> CommittedOffset {
-        CommittedOffset { offset: 10, leader_epoch: 2, metadata: "".into(), committed_at_ms, expires_at_ms: None }
+        CommittedOffset {
+            offset: 10,
+            leader_epoch: 2,
+            metadata: "".into(),
+            committed_at_ms,
+            expires_at_ms: None,
+        }
     }
 
     fn of(topic: u128, partition: i32) -> OffsetKey {

@@ -123,7 +123,10 @@ pub async fn change_group(
     validate_only: bool,
 ) -> Result<(), Refused> {
     if name.is_empty() {
-        return Err((ResponseError::InvalidRequest.code(), "Default group resources are not allowed.".to_owned()));
+        return Err((
+            ResponseError::InvalidRequest.code(),
+            "Default group resources are not allowed.".to_owned(),
+        ));
     }
     let services = &context.services;
     let config = services.config.clone();

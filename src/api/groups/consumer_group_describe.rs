@@ -29,8 +29,7 @@ pub fn handle(
 ) -> Answering<ConsumerGroupDescribeResponse> {
     let version = context.version;
     let image = context.services.image();
-    let operations =
-        if request.include_authorized_operations { GROUP_OPERATIONS } else { NOT_ASKED };
+    let operations = if request.include_authorized_operations { GROUP_OPERATIONS } else { NOT_ASKED };
     let groups = request.group_ids.into_iter().map(|group| {
         let image = image.clone();
         if let Err(code) = shape::check_group_id(&group) {

@@ -40,9 +40,7 @@ pub fn handle(
         owned: request.topic_partitions.as_ref().map(|topics| {
             let mut owned = Partitions::default();
             for topic in topics {
-                for partition in &topic.partitions {
-                    owned.insert(topic.topic_id, *partition);
-                }
+                owned.extend_topic(topic.topic_id, topic.partitions.iter().copied());
             }
             owned
         }),
@@ -60,7 +58,7 @@ pub fn handle(
 fn shaped(answer: ConsumerHeartbeatAnswer) -> ConsumerGroupHeartbeatResponse {
     let assignment = answer.assignment.map(|partitions| {
         let topics = partitions.topics().map(|(topic, partitions)| {
-            TopicPartitions::default().with_topic_id(topic).with_partitions(partitions.collect())
+            TopicPartitions::default().with_topic_id(topic).with_partitions(partitions.to_vec())
         });
         Assignment::default().with_topic_partitions(topics.collect())
     });

@@ -23,8 +23,7 @@ const INSTANCE_ID_FROM: i16 = 4;
 /// Answers for each group.
 pub fn handle(context: &Context, request: DescribeGroupsRequest) -> Answering<DescribeGroupsResponse> {
     let version = context.version;
-    let operations =
-        if request.include_authorized_operations { GROUP_OPERATIONS } else { NOT_ASKED };
+    let operations = if request.include_authorized_operations { GROUP_OPERATIONS } else { NOT_ASKED };
     let groups = request.groups.into_iter().map(|group| {
         let held = context.services.groups.describe_classic(&group);
         held.answer(move |answer| shaped(version, group, answer).with_authorized_operations(operations))

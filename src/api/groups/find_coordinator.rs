@@ -59,6 +59,8 @@ async fn show_offsets_topic(context: &Context) {
     };
     match context.services.controller.create_topics(vec![topic]).await.into_iter().next() {
         None | Some(Ok(_) | Err(CreateTopicError::Exists { .. })) => {}
-        Some(Err(error)) => warn!(%error, topic = CONSUMER_OFFSETS, "the topic could not be made; groups work without it"),
+        Some(Err(error)) => {
+            warn!(%error, topic = CONSUMER_OFFSETS, "the topic could not be made; groups work without it")
+        }
     }
 }

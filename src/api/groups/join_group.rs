@@ -85,4 +85,3 @@ fn refused(version: i16, code: i16, member_id: String) -> JoinGroupResponse {
         .with_protocol_name(if version >= PROTOCOL_TYPE_FROM { None } else { Some(text(String::new())) })
         .with_member_id(text(member_id))
 }
-

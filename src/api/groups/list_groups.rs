@@ -24,7 +24,9 @@ pub fn handle(context: &Context, request: ListGroupsRequest) -> ListGroupsRespon
     let passes = |filter: &[StrBytes], name: &str| {
         filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
     };
-    groups.retain(|group| passes(&request.states_filter, group.state) && passes(&request.types_filter, group.kind));
+    groups.retain(|group| {
+        passes(&request.states_filter, group.state) && passes(&request.types_filter, group.kind)
+    });
     groups.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     let groups = groups.into_iter().map(|group| {
         let shown = |since: i16, name: &'static str| {

@@ -27,7 +27,8 @@ pub fn handle(context: &Context, request: OffsetCommitRequest) -> Answering<Offs
         let Some(known) = image.topic(&topic.name) else {
             continue;
         };
-        let existing = topic.partitions.iter().filter(|wanted| (0..known.partitions).contains(&wanted.partition_index));
+        let existing =
+            topic.partitions.iter().filter(|wanted| (0..known.partitions).contains(&wanted.partition_index));
         commits.extend(existing.map(|wanted| Commit {
             of: OffsetKey { topic: known.id, partition: wanted.partition_index },
             offset: wanted.committed_offset,
@@ -71,7 +72,9 @@ fn shaped(request: &OffsetCommitRequest, code: impl Fn(&str, i32) -> Option<i16>
                 .with_partition_index(partition.partition_index)
                 .with_error_code(code.unwrap_or(ResponseError::UnknownTopicOrPartition.code()))
         });
-        OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
+        OffsetCommitResponseTopic::default()
+            .with_name(topic.name.clone())
+            .with_partitions(partitions.collect())
     });
     OffsetCommitResponse::default().with_topics(topics.collect())
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequest;
 use kafka_protocol::messages::offset_fetch_response::{
-    OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
-    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+    OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
+    OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::{GroupId, TopicName};
 use kafka_protocol::protocol::StrBytes;
@@ -61,15 +61,15 @@ pub fn handle(context: &Context, request: OffsetFetchRequest) -> Answering<Offse
 
 fn questions(version: i16, request: OffsetFetchRequest) -> Vec<Question> {
     if version < GROUPS_FROM {
-        let topics = request.topics.map(|topics| {
-            topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
-        });
+        let topics = request
+            .topics
+            .map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect());
         return vec![Question { group: request.group_id, committer: None, topics }];
     }
     let groups = request.groups.into_iter().map(|group| {
-        let topics = group.topics.map(|topics| {
-            topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
-        });
+        let topics = group
+            .topics
+            .map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect());
         let committer = (version >= MEMBER_FROM).then(|| Committer {
             member_id: group.member_id.as_ref().map_or_else(String::new, ToString::to_string),
             instance_id: None,
@@ -80,7 +80,11 @@ fn questions(version: i16, request: OffsetFetchRequest) -> Vec<Question> {
     groups.collect()
 }
 
-fn ask(context: &Context, image: &MetadataImage, question: &Question) -> Held<Vec<(OffsetKey, CommittedOffset)>> {
+fn ask(
+    context: &Context,
+    image: &MetadataImage,
+    question: &Question,
+) -> Held<Vec<(OffsetKey, CommittedOffset)>> {
     let of = match &question.topics {
         None => FetchOf::All,
         Some(topics) => FetchOf::These(
@@ -192,9 +196,7 @@ fn of_group(answer: Answer) -> OffsetFetchResponseGroup {
 
 fn parts(committed: Option<CommittedOffset>) -> (i64, i32, StrBytes) {
     match committed {
-        Some(committed) => {
-            (committed.offset, committed.leader_epoch, text(committed.metadata.into_string()))
-        }
+        Some(committed) => (committed.offset, committed.leader_epoch, text(committed.metadata.into_string())),
         None => (-1, -1, StrBytes::default()),
     }
 }

@@ -50,7 +50,9 @@ impl<T: Send + 'static> Held<T> {
             Held::Durable(answer, receipt) => Answering::Later(Box::pin(async move {
                 shape(receipt.await.map(|()| answer).map_err(|_| GroupError::NotCoordinator))
             })),
-            Held::Waiting(waiting) => Answering::Later(Box::pin(async move { shape(settled(waiting).await) })),
+            Held::Waiting(waiting) => {
+                Answering::Later(Box::pin(async move { shape(settled(waiting).await) }))
+            }
         }
     }
 }

@@ -41,7 +41,8 @@ impl Coordinator {
 
     /// Heartbeat.
     pub fn heartbeat(&self, group: &str, request: &HeartbeatRequest) -> Held<()> {
-        let decided = self.decide_group(group, |slot, _, cx, effects| group::heartbeat(slot, request, cx, effects));
+        let decided =
+            self.decide_group(group, |slot, _, cx, effects| group::heartbeat(slot, request, cx, effects));
         held(decided)
     }
 
@@ -51,7 +52,11 @@ impl Coordinator {
     }
 
     /// ConsumerGroupHeartbeat.
-    pub fn consumer_heartbeat(&self, group: &str, request: ConsumerHeartbeat) -> Held<ConsumerHeartbeatAnswer> {
+    pub fn consumer_heartbeat(
+        &self,
+        group: &str,
+        request: ConsumerHeartbeat,
+    ) -> Held<ConsumerHeartbeatAnswer> {
         held(self.decide_group(group, |slot, id, cx, effects| {
             group::consumer_heartbeat(slot, id, request, cx, effects)
         }))

@@ -53,7 +53,10 @@ impl GroupMetrics {
                 WRITE_SECONDS,
             )?,
             changes: counter("tidelog_group_changes_total", "Changes of groups and offsets written.")?,
-            failed_writes: counter("tidelog_group_write_failures_total", "Writes of group state that failed.")?,
+            failed_writes: counter(
+                "tidelog_group_write_failures_total",
+                "Writes of group state that failed.",
+            )?,
             committed: counter("tidelog_offsets_committed_total", "Offsets committed.")?,
             refused_commits: counter("tidelog_offsets_refused_total", "Offsets whose commit was refused.")?,
             rebalances: histogram(

@@ -93,8 +93,9 @@ impl Coordinator {
         metrics: GroupMetrics,
     ) -> io::Result<(Coordinator, JournalThread)> {
         let observed = metrics.clone();
-        let (journal, thread) =
-            Journal::start(store.clone(), settings.durability, move |written| observed.observe_write(written))?;
+        let (journal, thread) = Journal::start(store.clone(), settings.durability, move |written| {
+            observed.observe_write(written)
+        })?;
         let shared = Shared {
             shards: (0..store::SHARDS).map(|_| Mutex::default()).collect(),
             journal,
@@ -118,7 +119,8 @@ impl Coordinator {
 
     fn now(&self) -> Now {
         let ticks_ms = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let wall_ms =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
         Now { ticks_ms, wall_ms }
     }
 
@@ -205,13 +207,22 @@ fn tell(group: &Arc<str>, notice: &Notice) {
         Notice::RebalanceBegan(reason) => {
             info!(group, reason = reason.escape_debug().to_string(), "a rebalance began");
         }
-        Notice::RebalanceEnded { millis, generation } => info!(group, millis, generation, "a rebalance ended"),
+        Notice::RebalanceEnded { millis, generation } => {
+            info!(group, millis, generation, "a rebalance ended")
+        }
         Notice::MemberJoined(member) => {
             debug!(group, member = member.escape_debug().to_string(), "a member joined");
         }
-        Notice::MemberLeft(member) => debug!(group, member = member.escape_debug().to_string(), "a member left"),
+        Notice::MemberLeft(member) => {
+            debug!(group, member = member.escape_debug().to_string(), "a member left")
+        }
         Notice::MemberFenced { member, reason } => {
-            info!(group, member = member.escape_debug().to_string(), reason, "a member is no longer in the group");
+            info!(
+                group,
+                member = member.escape_debug().to_string(),
+                reason,
+                "a member is no longer in the group"
+            );
         }
         Notice::Converted { to } => info!(group, to, "the group changed its protocol"),
     }

@@ -170,9 +170,8 @@ impl Coordinator {
             let Some(group) = &entry.group else {
                 return Vec::new();
             };
-            let is_subscribed = |topic: Uuid| {
-                cx.topics.by_id(topic).is_some_and(|topic| group.is_subscribed_to(&topic.name))
-            };
+            let is_subscribed =
+                |topic: Uuid| cx.topics.by_id(topic).is_some_and(|topic| group.is_subscribed_to(&topic.name));
             entry.offsets.expired(group.offsets_expire(), is_subscribed, cx.now.wall_ms, retention_ms)
         });
     }
