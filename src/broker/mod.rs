@@ -3,6 +3,7 @@
 
 pub mod data_dir;
 pub mod group_settings;
+pub mod lag;
 pub mod maintenance;
 pub mod metrics;
 pub mod topic_logs;
@@ -151,6 +152,7 @@ impl Broker {
             connections: Arc::new(Connections::default()),
         });
         metrics::register(&self.exposed.registry, &self.services, &shared)?;
+        lag::register(&self.exposed.registry, &self.services)?;
         for wanted in &config.listeners {
             let address = wanted.bind_address();
             let socket = bind(address, &config)

@@ -86,6 +86,8 @@ pub struct BrokerConfig {
     pub groups: GroupConfig,
     /// `tidelog.metrics.listener`; `None` switches it off.
     pub metrics_listener: Option<HostPort>,
+    /// `tidelog.metrics.group.partitions.max`.
+    pub metrics_group_partitions_max: usize,
     /// `tidelog.max.inflight.bytes`: requests in work on all connections.
     pub max_inflight_bytes: usize,
     /// `tidelog.max.inflight.bytes.per.connection`: never less than one request of the largest size.
@@ -253,6 +255,7 @@ fn typed(raw: BTreeMap<String, String>) -> Result<BrokerConfig, ConfigError> {
         producer_id_expiration_ms: read.number("producer.id.expiration.ms")?,
         groups: group_limits::read(&raw)?,
         metrics_listener: metrics_listener(&read)?,
+        metrics_group_partitions_max: read.number("tidelog.metrics.group.partitions.max")?,
         max_inflight_bytes,
         max_inflight_bytes_per_connection,
         disk_reserve_bytes: read.unless_negative("tidelog.disk.reserve.bytes")?,

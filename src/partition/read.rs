@@ -138,6 +138,32 @@ impl Partition {
         }
     }
 
+    /// When the batch that holds the committed record at `offset` begins, in milliseconds since the epoch by its records'
+    /// own clock; `None` when there is no such record. Reads a header, not the batch.
+    ///
+    /// # Errors
+    /// [`OffsetError`] when a segment cannot be read.
+    pub fn timestamp_at(&self, offset: i64) -> Result<Option<i64>, OffsetError> {
+        let high_watermark = self.high_watermark();
+        let slice = {
+            let inner = self.inner.lock();
+            let from = offset.max(inner.log.start_offset());
+            if from >= high_watermark {
+                return Ok(None);
+            }
+            inner.log.read(from, 1, high_watermark, true).map_err(storage)?
+        };
+        if slice.len < HEADER_LEN {
+            return Ok(None);
+        }
+        let mut header = [0; HEADER_LEN];
+        slice.file.read_at(&mut header, slice.position).map_err(storage)?;
+        let header = BatchHeader::parse(&header).map_err(storage)?;
+        let timestamp =
+            if header.is_log_append_time() { header.max_timestamp } else { header.base_timestamp };
+        Ok(Some(timestamp).filter(|timestamp| *timestamp >= 0))
+    }
+
     /// The committed record with the largest timestamp, the first of them if several (KIP-734).
     ///
     /// # Errors

@@ -52,8 +52,8 @@ pub async fn run(listener: TcpListener, exposed: Arc<Exposed>, mut stopping: wat
         tokio::spawn(async move {
             let _permit = permit;
             let service = service_fn(|request| {
-                let response = answer(&exposed, &request);
-                async move { Ok::<_, Infallible>(response) }
+                let answering = answer(exposed.clone(), request);
+                async move { Ok::<_, Infallible>(answering.await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -71,7 +71,7 @@ pub async fn run(listener: TcpListener, exposed: Arc<Exposed>, mut stopping: wat
     }
 }
 
-fn answer<B>(exposed: &Exposed, request: &Request<B>) -> Response<Full<Bytes>> {
+async fn answer<B>(exposed: Arc<Exposed>, request: Request<B>) -> Response<Full<Bytes>> {
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served\n");
     }
@@ -80,9 +80,16 @@ fn answer<B>(exposed: &Exposed, request: &Request<B>) -> Response<Full<Bytes>> {
         "/readyz" if exposed.ready.load(Ordering::Acquire) => text(StatusCode::OK, "ok\n"),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         "/metrics" => {
-            let mut body = Vec::new();
-            match TextEncoder::new().encode(&exposed.registry.gather(), &mut body) {
-                Ok(()) => {
+            // Some figures are read from the disk.
+            let gathering = tokio::task::spawn_blocking(move || {
+                let mut body = Vec::new();
+                TextEncoder::new().encode(&exposed.registry.gather(), &mut body).map(|()| body)
+            });
+            let Ok(gathered) = gathering.await else {
+                return text(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be gathered\n");
+            };
+            match gathered {
+                Ok(body) => {
                     let mut response = Response::new(Full::new(Bytes::from(body)));
                     let kind = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4");
                     response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);

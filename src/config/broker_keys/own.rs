@@ -12,6 +12,8 @@ super::keys! {
     pub(super) static KEYS;
     shown "tidelog.metrics.listener": Text = Some("127.0.0.1:9404"), Any, Acts
         => "The host:port on which Prometheus metrics and health are served; empty switches it off.";
+    shown "tidelog.metrics.group.partitions.max": Int = Some("10000"), AtLeast(0), Acts
+        => "How many partitions of consumer groups are shown one by one, with their lag; 0 shows none.";
     shown "tidelog.max.inflight.bytes": Long = Some("268435456"), AtLeast(1), Acts
         => "How many bytes of requests all connections together may have in work before sockets are no longer read.";
     shown "tidelog.max.inflight.bytes.per.connection": Long = Some("104923136"), AtLeast(1), Acts

@@ -10,9 +10,8 @@ use super::held::Held;
 use super::shard::{Entry, OffsetChanges};
 use crate::groups::error::GroupError;
 use crate::groups::group::{self, Context, Group};
-use crate::groups::offsets::{CommittedOffset, OffsetKey};
+use crate::groups::offsets::{CommittedOffset, OffsetKey, Offsets};
 use crate::groups::request::Committer;
-use crate::metadata::MetadataImage;
 
 /// First version of OffsetCommit that knows groups of the consumer protocol, and their errors.
 const CONSUMER_GROUPS_FROM: i16 = 9;
@@ -224,21 +223,14 @@ impl Coordinator {
         }
     }
 
-    /// Shows every commit of every loaded group: for the lag metrics.
-    pub fn each_commit(&self, mut visit: impl FnMut(&Arc<str>, OffsetKey, &CommittedOffset)) {
+    /// Shows every loaded group: its id, the group, its commits. For metrics. Each shard's lock is held meanwhile.
+    pub fn each_group(&self, mut visit: impl FnMut(&Arc<str>, Option<&Group>, &Offsets)) {
         for shard in &self.0.shards {
             let shard = shard.lock();
             for (id, entry) in &shard.groups {
-                for (of, committed) in entry.offsets.iter() {
-                    visit(id, of, committed);
-                }
+                visit(id, entry.group.as_ref(), &entry.offsets);
             }
         }
-    }
-
-    /// The image that decisions look at.
-    pub fn image(&self) -> Arc<MetadataImage> {
-        (self.0.image)()
     }
 }
 
