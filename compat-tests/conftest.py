@@ -251,7 +251,7 @@ def java(kafka_libs):
 @pytest.fixture(scope="session")
 def kafkajs() -> Path:
     """The program's folder with its node_modules."""
-    sources = [HERE / "kafkajs" / name for name in ("package.json", "package-lock.json", "flights.js")]
+    sources = [HERE / "kafkajs" / name for name in ("package.json", "package-lock.json", "flights.js", "member.js")]
 
     def install(folder: Path) -> None:
         for source in sources:
@@ -275,7 +275,7 @@ def franz_go() -> Path:
 @pytest.fixture(scope="session")
 def krafka() -> Path:
     """The program, compiled."""
-    sources = [HERE / "krafka" / name for name in ("Cargo.toml", "Cargo.lock", "src/main.rs")]
+    sources = [HERE / "krafka" / name for name in ("Cargo.toml", "Cargo.lock", "src/main.rs", "src/bin/member.rs")]
 
     def install(folder: Path) -> None:
         # Built in a cache of its own: the broker's target folder has other features and its own lock.
@@ -283,7 +283,8 @@ def krafka() -> Path:
         environment = {"CARGO_TARGET_DIR": str(target)}
         manifest = HERE / "krafka" / "Cargo.toml"
         run(["cargo", "build", "--release", "--locked", "--manifest-path", manifest], timeout=1800, env=environment)
-        shutil.copy(target / "release" / "flights", folder)
+        for program in ("flights", "member"):
+            shutil.copy(target / "release" / program, folder)
 
     return kept("krafka", sources, install) / "flights"
 

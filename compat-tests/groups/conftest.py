@@ -12,7 +12,9 @@ import pytest
 import conftest as root
 import flights
 from conftest import HERE, Broker, ExternalBroker, run
-from groups.members import PARTITIONS, Feed, Group
+from groups.members import PARTITIONS, Feed, Group, Member
+from kcat.members import KcatMember
+from kcat.members import member_command as kcat_command
 from packages import kept
 
 _numbers = itertools.count(1)
@@ -60,7 +62,9 @@ def member_command(request):
     """
 
     def of(client: str):
-        if client in ("confluent-kafka", "kafka-python", "aiokafka", "kcat"):
+        if client == "kcat":
+            return kcat_command
+        if client in ("confluent-kafka", "kafka-python", "aiokafka"):
             return lambda *words: [sys.executable, HERE / client / "member.py", *words]
         program = request.getfixturevalue(client.replace("-", "_") + "_member")
         return lambda *words: [*program, *words]
@@ -82,6 +86,36 @@ def java_member(java, kafka_libs) -> list:
     return [*line[:at], f"{folder}:{line[at]}", *line[at + 1 :]]
 
 
+@pytest.fixture(scope="session")
+def franz_go_member() -> list:
+    sources = [HERE / "franz-go" / name for name in ("go.mod", "go.sum", "member/main.go")]
+
+    def install(folder) -> None:
+        run(["go", "build", "-o", folder / "member", "./member"], cwd=HERE / "franz-go", timeout=900)
+
+    return [kept("franz-go-member", sources, install) / "member"]
+
+
+@pytest.fixture(scope="session")
+def sarama_member() -> list:
+    sources = [HERE / "sarama" / name for name in ("go.mod", "go.sum", "main.go")]
+
+    def install(folder) -> None:
+        run(["go", "build", "-o", folder / "member", "."], cwd=HERE / "sarama", timeout=900)
+
+    return [kept("sarama", sources, install) / "member"]
+
+
+@pytest.fixture(scope="session")
+def kafkajs_member(kafkajs) -> list:
+    return ["node", kafkajs / "member.js"]
+
+
+@pytest.fixture(scope="session")
+def krafka_member(krafka) -> list:
+    return [krafka.parent / "member"]
+
+
 @pytest.fixture
 def new_group(broker, new_topic, member_command, tmp_path):
     """A function (label, client) that gives a group on a topic of its own; its members end with the scenario."""
@@ -89,7 +123,7 @@ def new_group(broker, new_topic, member_command, tmp_path):
 
     def create(label: str, client: str) -> Group:
         topic = new_topic(label, partitions=PARTITIONS)
-        group = Group(broker.bootstrap, f"group-{topic}", topic, tmp_path, member_command(client))
+        group = Group(broker.bootstrap, f"group-{topic}", topic, tmp_path, member_command(client), KcatMember if client == "kcat" else Member)
         groups.append(group)
         return group
 

@@ -15,7 +15,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from conftest import HERE
-from groups.journal import judge, owned_now, read_events
+from groups.journal import Event, judge, owned_now, read_events
 
 PARTITIONS = 6
 # How long a member may take for something that has no limit of its own. Never what a scenario measures.
@@ -47,8 +47,11 @@ class Member:
                 [str(word) for word in self.command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
             )
 
+    def events(self) -> list[Event]:
+        return read_events(self.journal)
+
     def owned(self) -> set[int]:
-        return owned_now(read_events(self.journal))
+        return owned_now(self.events())
 
     def told(self) -> str:
         return f"{self.name}: {self.log.read_text(errors='replace')[-3000:]}"
@@ -82,14 +85,20 @@ class Group:
     directory: Path
     # (style, journal, instance or nothing) to a command line.
     command: Callable[..., list]
+    kind: type[Member] = Member
     members: dict[str, Member] = field(default_factory=dict)
 
     def start(self, name: str, style: str, *instance: str) -> Member:
         journal = self.directory / f"{name}.journal"
         line = self.command(self.bootstrap, self.name, self.topic, style, journal, *instance)
-        member = self.members[name] = Member(name, line, self.directory)
+        member = self.members[name] = self.kind(name, line, self.directory)
         member.start()
         return member
+
+    def leave(self, name: str) -> None:
+        """Has a member close its consumer, and waits until it did."""
+        self.members[name].ask_to_leave()
+        self.members[name].await_exit()
 
     def running(self) -> list[Member]:
         return [member for member in self.members.values() if not member.ended]
@@ -150,7 +159,7 @@ class Group:
         """Every record was handled, in order, nobody shared a partition, and what is committed is the log's end."""
         ends = self.ends()
         assert self.committed() == ends
-        journals = {name: (read_events(member.journal), member.ended) for name, member in self.members.items()}
+        journals = {name: (member.events(), member.ended) for name, member in self.members.items()}
         wrong = judge(journals, ends, exact_times=exact_times)
         assert not wrong, "\n".join(wrong[:20])
 
