@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import threading
@@ -61,12 +62,19 @@ class Member:
         Path(f"{self.journal}.stop").touch()
 
     def await_exit(self) -> None:
+        assert self._status() == 0, self.told()
+
+    def await_failure(self, reason: str) -> None:
+        """Waits until the member has given up, and has said this as its reason."""
+        assert self._status() != 0 and reason in self.log.read_text(errors="replace"), self.told()
+
+    def _status(self) -> int:
         try:
             status = self.process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
-            pytest.fail(f"{self.name} was told to stop and did not\n{self.told()}")
+            pytest.fail(f"{self.name} was to end and did not\n{self.told()}")
         self.ended = time.monotonic_ns()
-        assert status == 0, self.told()
+        return status
 
     def kill(self) -> None:
         """SIGKILL: the group learns of it by the session timeout alone."""
@@ -87,6 +95,10 @@ class Group:
     command: Callable[..., list]
     kind: type[Member] = Member
     members: dict[str, Member] = field(default_factory=dict)
+
+    @functools.cached_property
+    def admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.bootstrap})
 
     def start(self, name: str, style: str, *instance: str) -> Member:
         journal = self.directory / f"{name}.journal"
@@ -112,7 +124,8 @@ class Group:
             if time.monotonic() > deadline:
                 owned = {member.name: sorted(member.owned()) for member in self.running()}
                 told = "\n".join(member.told() for member in self.running())
-                pytest.fail(f"not within {PATIENCE} s: {what}\nowned now: {owned}\n{told}")
+                state = f"owned now: {owned}\nlog ends {self.ends()}\ncommitted {self.committed()}"
+                pytest.fail(f"not within {PATIENCE} s: {what}\n{state}\n{told}")
             time.sleep(0.05)
 
     def shares(self) -> list[set[int]]:
@@ -130,14 +143,12 @@ class Group:
 
     def ends(self) -> dict[int, int]:
         """The log end of each partition."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
         asked = {TopicPartition(self.topic, partition): OffsetSpec.latest() for partition in range(PARTITIONS)}
-        return {partition.partition: found.result(30).offset for partition, found in admin.list_offsets(asked).items()}
+        return {partition.partition: found.result(30).offset for partition, found in self.admin.list_offsets(asked).items()}
 
     def committed(self) -> dict[int, int]:
         """What the broker says is committed, without partitions that have nothing."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        (answer,) = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(self.name)]).values()
+        (answer,) = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(self.name)]).values()
         return {
             entry.partition: entry.offset
             for entry in answer.result(30).topic_partitions
@@ -145,8 +156,7 @@ class Group:
         }
 
     def await_all_committed(self) -> None:
-        ends = self.ends()
-        self.await_that(lambda: self.committed() == ends, f"offsets {ends} are committed, as the last look at {self.committed()}")
+        self.await_that(lambda: self.committed() == self.ends(), "everything is committed")
 
     def finish(self) -> None:
         """Everybody who is left leaves in order."""
