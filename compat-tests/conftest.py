@@ -34,6 +34,18 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 # Another broker is under test, or may be: what is asked of Tidelog alone is skipped.
 NOT_OURS = any(name in os.environ for name in ("COMPAT_BROKER", "KAFKA_BOOTSTRAP"))
 
+# Groups that notice within seconds what takes them the better part of a minute by default. Heartbeats stay well below a
+# session, so that a machine that is busy for a moment does not cost a member its place.
+GROUP_SETTINGS = {
+    "group.initial.rebalance.delay.ms": 0,
+    "group.min.session.timeout.ms": 1000,
+    "group.consumer.min.heartbeat.interval.ms": 100,
+    "group.consumer.heartbeat.interval.ms": 500,
+    "group.consumer.min.session.timeout.ms": 1000,
+    "group.consumer.session.timeout.ms": 6000,
+}
+
+
 def run(command: list, *, timeout: float = 180, stdin: Path | None = None, stdout: Path | None = None, cwd=None, env=None) -> str:
     """Runs a client program to its end and returns what it printed; fails the test with its output if it failed."""
     with open(stdin or os.devnull, "rb") as source:
@@ -174,12 +186,11 @@ def own_broker(tmp_path):
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def new_topic(broker):
+def topic_maker(bootstrap: str):
     """A function that creates a topic with a name of its own, without retention by time, and returns the name."""
     from confluent_kafka.admin import AdminClient, NewTopic
 
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    admin = AdminClient({"bootstrap.servers": bootstrap})
 
     def create(label: str, partitions: int = flights.PARTITIONS, config: dict | None = None) -> str:
         name = f"{label}-{os.getpid()}-{next(_numbers)}"
@@ -190,6 +201,12 @@ def new_topic(broker):
         return name
 
     return create
+
+
+@pytest.fixture(scope="session")
+def new_topic(broker):
+    """A function that creates a topic on the shared broker and returns its name; see `topic_maker`."""
+    return topic_maker(broker.bootstrap)
 
 
 @pytest.fixture(scope="session")
@@ -234,7 +251,7 @@ def java(kafka_libs):
 @pytest.fixture(scope="session")
 def kafkajs() -> Path:
     """The program's folder with its node_modules."""
-    sources = [HERE / "kafkajs" / name for name in ("package.json", "package-lock.json", "flights.js")]
+    sources = [HERE / "kafkajs" / name for name in ("package.json", "package-lock.json", "flights.js", "member.js")]
 
     def install(folder: Path) -> None:
         for source in sources:
@@ -258,7 +275,7 @@ def franz_go() -> Path:
 @pytest.fixture(scope="session")
 def krafka() -> Path:
     """The program, compiled."""
-    sources = [HERE / "krafka" / name for name in ("Cargo.toml", "Cargo.lock", "src/main.rs")]
+    sources = [HERE / "krafka" / name for name in ("Cargo.toml", "Cargo.lock", "src/main.rs", "src/bin/member.rs")]
 
     def install(folder: Path) -> None:
         # Built in a cache of its own: the broker's target folder has other features and its own lock.
@@ -266,7 +283,8 @@ def krafka() -> Path:
         environment = {"CARGO_TARGET_DIR": str(target)}
         manifest = HERE / "krafka" / "Cargo.toml"
         run(["cargo", "build", "--release", "--locked", "--manifest-path", manifest], timeout=1800, env=environment)
-        shutil.copy(target / "release" / "flights", folder)
+        for program in ("flights", "member"):
+            shutil.copy(target / "release" / program, folder)
 
     return kept("krafka", sources, install) / "flights"
 

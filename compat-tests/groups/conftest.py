@@ -1,0 +1,138 @@
+"""A broker whose groups react fast, the programs that are members of them, and a group with a feed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import sys
+
+import pytest
+
+import conftest as root
+import flights
+from conftest import HERE, Broker, ExternalBroker, run
+from groups.members import PARTITIONS, Feed, Group, Member
+from kcat.members import KcatMember
+from kcat.members import member_command as kcat_command
+from packages import kept
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory):
+    """The broker that the scenarios of this folder share."""
+    address = os.environ.get("KAFKA_BOOTSTRAP")
+    if address:
+        yield ExternalBroker(address)
+        return
+    own = Broker(tmp_path_factory.mktemp("group-broker"), settings=root.GROUP_SETTINGS)
+    own.start()
+    yield own
+    died = own.process.poll()
+    if died is not None:
+        pytest.fail(f"the broker had exited with {died} before the scenarios were over\n{own.tail()}")
+    own.stop()
+    shutil.rmtree(own.log_dir, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def new_topic(broker):
+    """As everywhere, on this folder's broker."""
+    return root.topic_maker(broker.bootstrap)
+
+
+@pytest.fixture(scope="session")
+def rows(small_set) -> list[tuple[int, bytes, bytes]]:
+    """The first 20,000 flights: timestamp, key and value of each."""
+    found = []
+    for partition in range(flights.PARTITIONS):
+        for line in (small_set.input / f"{partition}.tsv").read_bytes().splitlines():
+            timestamp, key, value = line.split(b"\t", 2)
+            found.append((int(timestamp), key, value))
+    return found
+
+
+@pytest.fixture(scope="session")
+def member_command(request):
+    """A function (client) that gives a function from a member program's arguments to its command line.
+
+    A client's packages are fetched when it is asked for, so that a run of one client fetches that client's only.
+    """
+
+    def of(client: str):
+        if client == "kcat":
+            return kcat_command
+        if client in ("confluent-kafka", "kafka-python", "aiokafka"):
+            return lambda *words: [sys.executable, HERE / client / "member.py", *words]
+        program = request.getfixturevalue(client.replace("-", "_") + "_member")
+        return lambda *words: [*program, *words]
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def java_member(java, kafka_libs) -> list:
+    """The program, compiled once: eight JVMs that each compile their source would take most of the time."""
+    sources = [HERE / "java" / name for name in ("Member.java", "pom.xml")]
+
+    def install(folder) -> None:
+        run(["javac", "-cp", f"{kafka_libs / 'libs'}/*", "-d", folder, sources[0]])
+
+    folder = kept("java-member", sources, install)
+    line = java("Member")
+    at = line.index("-cp") + 1
+    return [*line[:at], f"{folder}:{line[at]}", *line[at + 1 :]]
+
+
+@pytest.fixture(scope="session")
+def franz_go_member() -> list:
+    sources = [HERE / "franz-go" / name for name in ("go.mod", "go.sum", "member/main.go")]
+
+    def install(folder) -> None:
+        run(["go", "build", "-o", folder / "member", "./member"], cwd=HERE / "franz-go", timeout=900)
+
+    return [kept("franz-go-member", sources, install) / "member"]
+
+
+@pytest.fixture(scope="session")
+def sarama_member() -> list:
+    sources = [HERE / "sarama" / name for name in ("go.mod", "go.sum", "main.go")]
+
+    def install(folder) -> None:
+        run(["go", "build", "-o", folder / "member", "."], cwd=HERE / "sarama", timeout=900)
+
+    return [kept("sarama", sources, install) / "member"]
+
+
+@pytest.fixture(scope="session")
+def kafkajs_member(kafkajs) -> list:
+    return ["node", kafkajs / "member.js"]
+
+
+@pytest.fixture(scope="session")
+def krafka_member(krafka) -> list:
+    return [krafka.parent / "member"]
+
+
+@pytest.fixture
+def new_group(broker, new_topic, member_command, tmp_path):
+    """A function (label, client) that gives a group on a topic of its own; its members end with the scenario."""
+    groups = []
+
+    def create(label: str, client: str) -> Group:
+        topic = new_topic(label, partitions=PARTITIONS)
+        group = Group(broker.bootstrap, f"group-{topic}", topic, tmp_path, member_command(client), KcatMember if client == "kcat" else Member)
+        groups.append(group)
+        return group
+
+    yield create
+    for group in groups:
+        group.abandon()
+
+
+@pytest.fixture
+def feed(rows):
+    """A function (group, steps) that gives the feed of a scenario with so many steps."""
+    return lambda group, steps: Feed(group.bootstrap, group.topic, rows, steps)
