@@ -73,9 +73,11 @@ impl Assignor {
     /// The next target assignment: every member of the group is in it, if only with no partitions, and every
     /// partition of a topic that exists and has a subscriber is with exactly one subscriber.
     ///
-    /// With M members, P partitions and E subscriptions (the sum over members), the cost is `O((E + P) log)` for
-    /// `range`, and for `uniform` when all members subscribe to the same topics; otherwise `uniform` is bounded as
-    /// described at its [heterogeneous half](self::uniform).
+    /// With M members, T topics, P partitions and E subscriptions (the sum over members), `range` costs
+    /// `O(E log T + P + M log M)` and `uniform` `O(E + P log P)` when all members subscribe to the same topics. When
+    /// they do not, `uniform` costs at most 16 rounds of `O((E + P) log M)` and then at most 2²⁵ steps of a search; a
+    /// group so entangled that one of these bounds is hit gets a valid target that is less even than could be, and the
+    /// next one goes on from there.
     pub fn assign(self, group: &GroupSpec<'_>) -> BTreeMap<Arc<str>, Partitions> {
         match self {
             Self::Uniform => uniform::assign(group),
@@ -88,3 +90,17 @@ impl Assignor {
 mod properties;
 #[cfg(test)]
 mod testing;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assignors_are_found_by_exactly_their_names() {
+        assert_eq!(Assignor::by_name("uniform"), Some(Assignor::Uniform));
+        assert_eq!(Assignor::by_name("range"), Some(Assignor::Range));
+        for unknown in ["", "Range", "uniform ", "cooperative-sticky"] {
+            assert_eq!(Assignor::by_name(unknown), None);
+        }
+    }
+}

@@ -1,9 +1,9 @@
 use super::super::Assignor;
-use super::super::testing::{Group, partitions};
+use super::super::testing::{ByTopic, Group, partitions};
 use super::*;
 
 #[track_caller]
-fn assert_target(group: &Group, expected: &[(&str, &[(u32, &[i32])])]) {
+fn assert_target(group: &Group, expected: &[(&str, ByTopic<'_>)]) {
     let expected: BTreeMap<Arc<str>, Partitions> =
         expected.iter().map(|(id, of)| (Arc::from(*id), partitions(of))).collect();
     assert_eq!(group.target(Assignor::Range), expected);

@@ -12,6 +12,9 @@ pub(super) const fn topic(number: u32) -> Uuid {
     Uuid::from_u128(number as u128)
 }
 
+/// Partitions by the number of their topic.
+pub(super) type ByTopic<'a> = &'a [(u32, &'a [i32])];
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Member {
     pub(super) instance_id: Option<String>,
@@ -46,7 +49,7 @@ impl Group {
     }
 
     /// With this present target of a member.
-    pub(super) fn owning(mut self, id: &str, current: &[(u32, &[i32])]) -> Self {
+    pub(super) fn owning(mut self, id: &str, current: ByTopic<'_>) -> Self {
         self.members.get_mut(id).unwrap().current = partitions(current);
         self
     }
@@ -129,6 +132,6 @@ impl Group {
     }
 }
 
-pub(super) fn partitions(of: &[(u32, &[i32])]) -> Partitions {
+pub(super) fn partitions(of: ByTopic<'_>) -> Partitions {
     of.iter().flat_map(|(number, numbers)| numbers.iter().map(|n| (topic(*number), *n))).collect()
 }

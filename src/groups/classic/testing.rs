@@ -201,6 +201,11 @@ impl Tested {
         });
     }
 
+    /// How many requests were made that are answered through a ticket.
+    pub(super) fn tickets_given(&self) -> usize {
+        usize::try_from(self.tickets).expect("few")
+    }
+
     fn ticket(&mut self) -> Ticket {
         self.tickets += 1;
         Ticket(self.tickets - 1)

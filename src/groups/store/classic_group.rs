@@ -146,3 +146,208 @@ fn check(group: &StoredGroup) -> Result<(), &'static str> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::groups::effects::{Effects, Now};
+    use crate::groups::limits::ClassicLimits;
+    use proptest::prelude::*;
+
+    const LIMITS: ClassicLimits = ClassicLimits {
+        session_min_ms: 0,
+        session_max_ms: i32::MAX,
+        initial_rebalance_delay_ms: 0,
+        members_max: usize::MAX,
+        pending_members_max: 0,
+    };
+
+    fn restored(stored: StoredGroup) -> ClassicGroup {
+        let now = Now { ticks_ms: 0, wall_ms: 0 };
+        ClassicGroup::restored("g".into(), stored, &LIMITS, now, &mut Effects::default())
+    }
+
+    fn example() -> StoredGroup {
+        StoredGroup {
+            generation: 5,
+            state_since_ms: 7,
+            protocol_type: Some("t".into()),
+            protocol_name: Some("p".into()),
+            leader: Some("m".into()),
+            members: vec![StoredMember {
+                id: "m".into(),
+                instance_id: Some("i".into()),
+                client: Client { id: "c".to_owned(), host: "/h".to_owned() },
+                rebalance_timeout_ms: 2,
+                session_timeout_ms: 1,
+                protocols: vec![Protocol { name: "p".to_owned(), metadata: Bytes::from_static(&[8]) }],
+                assignment: Bytes::from_static(&[9, 9]),
+            }],
+        }
+    }
+
+    #[rustfmt::skip]
+    const EXAMPLE: &[u8] = &[
+        1,
+        0, 0, 0, 5,
+        0, 0, 0, 0, 0, 0, 0, 7,
+        1, 0, 0, 0, 1, b't',
+        1, 0, 0, 0, 1, b'p',
+        1, 0, 0, 0, 1, b'm',
+        0, 0, 0, 1,
+            0, 0, 0, 1, b'm',
+            1, 0, 0, 0, 1, b'i',
+            0, 0, 0, 1, b'c',
+            0, 0, 0, 2, b'/', b'h',
+            0, 0, 0, 2,
+            0, 0, 0, 1,
+            0, 0, 0, 1, 8,
+            0, 0, 0, 2, 9, 9,
+    ];
+
+    #[test]
+    fn bytes_on_disk() {
+        assert_eq!(encode(&restored(example())), EXAMPLE);
+        let empty = StoredGroup {
+            generation: 0,
+            state_since_ms: -1,
+            protocol_type: None,
+            protocol_name: None,
+            leader: None,
+            members: Vec::new(),
+        };
+        let bytes = [1, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(encode(&restored(empty.clone())), bytes);
+        assert_eq!(decode(&bytes), Ok(empty));
+    }
+
+    #[test]
+    fn a_row_that_contradicts_itself_is_refused() {
+        let reason = |change: &dyn Fn(&mut StoredGroup)| {
+            let mut stored = example();
+            change(&mut stored);
+            let mut out = vec![VERSION];
+            write(&mut out, &stored);
+            decode(&out).expect_err("refused").reason
+        };
+        let again =
+            |stored: &StoredGroup, id: &str| StoredMember { id: id.into(), ..stored.members[0].clone() };
+        assert_eq!(reason(&|stored| stored.generation = -1), "its generation is negative");
+        assert_eq!(reason(&|stored| stored.leader = None), "its members have no leader");
+        assert_eq!(reason(&|stored| stored.leader = Some("x".into())), "its leader is not a member");
+        assert_eq!(reason(&|stored| stored.members.clear()), "its leader is not a member");
+        assert_eq!(reason(&|stored| stored.protocol_type = None), "its members have no protocol");
+        assert_eq!(reason(&|stored| stored.protocol_name = None), "its members have no protocol");
+        let same_id = |stored: &mut StoredGroup| stored.members.push(again(stored, "m"));
+        assert_eq!(reason(&same_id), "two members have the same id");
+        let same_instance = |stored: &mut StoredGroup| stored.members.push(again(stored, "n"));
+        assert_eq!(reason(&same_instance), "two members have the same group instance id");
+    }
+
+    /// Writes what [`encode`] never would.
+    fn write(out: &mut Vec<u8>, stored: &StoredGroup) {
+        out.extend_from_slice(&stored.generation.to_be_bytes());
+        out.extend_from_slice(&stored.state_since_ms.to_be_bytes());
+        for text in [&stored.protocol_type, &stored.protocol_name, &stored.leader] {
+            put_optional_string(out, text.as_deref());
+        }
+        out.extend_from_slice(&u32::try_from(stored.members.len()).expect("few").to_be_bytes());
+        for member in &stored.members {
+            put_string(out, &member.id);
+            put_optional_string(out, member.instance_id.as_deref());
+            put_string(out, &member.client.id);
+            put_string(out, &member.client.host);
+            out.extend_from_slice(&member.rebalance_timeout_ms.to_be_bytes());
+            out.extend_from_slice(&member.session_timeout_ms.to_be_bytes());
+            put_bytes(out, &member.protocols[0].metadata);
+            put_bytes(out, &member.assignment);
+        }
+    }
+
+    #[test]
+    fn a_number_of_members_allocates_nothing_that_is_not_there() {
+        let mut bytes = EXAMPLE.to_vec();
+        let count = 1 + 4 + 8 + 6 + 6 + 6;
+        bytes[count..count + 4].copy_from_slice(&u32::MAX.to_be_bytes());
+        assert_eq!(decode(&bytes).expect_err("refused").reason, "it is cut short");
+    }
+
+    fn stored() -> impl Strategy<Value = StoredGroup> {
+        let member = (
+            ".{0,8}",
+            prop::option::of(".{0,8}"),
+            (".{0,8}", ".{0,8}"),
+            (any::<i32>(), any::<i32>()),
+            prop::collection::vec(any::<u8>(), 0..20),
+            prop::collection::vec(any::<u8>(), 0..20),
+        );
+        let members = prop::collection::vec(member, 0..5);
+        (
+            0..i32::MAX,
+            any::<i64>(),
+            prop::option::of("[a-z]{1,8}"),
+            ".{0,8}",
+            any::<prop::sample::Index>(),
+            members,
+        )
+            .prop_map(|(generation, state_since_ms, protocol_type, protocol, leader, members)| {
+                let mut ids = HashSet::new();
+                let mut instances = HashSet::new();
+                let mut kept = Vec::new();
+                for (id, instance, client, timeouts, metadata, assignment) in members {
+                    let is_new_instance = instance.as_ref().is_none_or(|id| instances.insert(id.clone()));
+                    if is_new_instance && ids.insert(id.clone()) {
+                        kept.push(StoredMember {
+                            id: id.into(),
+                            instance_id: instance.map(Arc::from),
+                            client: Client { id: client.0, host: client.1 },
+                            rebalance_timeout_ms: timeouts.0,
+                            session_timeout_ms: timeouts.1,
+                            protocols: vec![Protocol { name: protocol.clone(), metadata: metadata.into() }],
+                            assignment: assignment.into(),
+                        });
+                    }
+                }
+                kept.sort_by(|a, b| a.id.cmp(&b.id));
+                let is_begun = generation > 0 || !kept.is_empty();
+                let protocol_type = protocol_type.filter(|_| is_begun);
+                let protocol_type = protocol_type.or((!kept.is_empty()).then(|| "consumer".to_owned()));
+                StoredGroup {
+                    generation,
+                    state_since_ms,
+                    protocol_type: protocol_type.map(Arc::from),
+                    protocol_name: (!kept.is_empty()).then(|| protocol.into()),
+                    leader: (!kept.is_empty()).then(|| Arc::clone(&kept[leader.index(kept.len())].id)),
+                    members: kept,
+                }
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(stored in stored(), cut in any::<prop::sample::Index>()) {
+            let bytes = encode(&restored(stored.clone()));
+            prop_assert_eq!(decode(&bytes), Ok(stored));
+            prop_assert!(decode(&bytes[..cut.index(bytes.len())]).is_err());
+            prop_assert!(decode(&[&bytes[..], &[0]].concat()).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
+            let _ = decode(&bytes);
+        }
+
+        /// Damage in one place is found, or leaves a group that works.
+        #[test]
+        fn damage_is_read_without_panic(stored in stored(), at in any::<prop::sample::Index>(), byte: u8) {
+            let mut bytes = encode(&restored(stored));
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(read) = decode(&bytes) {
+                let group = restored(read.clone());
+                prop_assert_eq!(group.len(), read.members.len());
+                prop_assert!(decode(&encode(&group)).is_ok());
+            }
+        }
+    }
+}

@@ -2,11 +2,9 @@
 //! the present one as that allows. Balance goes before stickiness, as in Kafka's `UniformAssignor`.
 //!
 //! - All members subscribe to the same topics (the usual case): [homogeneous]. Sizes differ by at most one, and the
-//!   number of partitions that change hands is the least possible. `O(E + P log P)` for E subscriptions, P partitions.
-//! - Otherwise [heterogeneous]: nobody's load can be brought closer to the others' by any chain of handovers.
-//!   `O(E log M + P log M)` to place what is free among M members, at most [`heterogeneous::ROUNDS`] rounds of
-//!   `O(E log M + P log M)` to level topic by topic, and at most [`paths::BUDGET`] steps to resolve chains. A group so
-//!   entangled that a bound is hit gets a valid target that is less even than could be; the next one goes on from there.
+//!   number of partitions that change hands is the least possible.
+//! - Otherwise [heterogeneous]: nobody's load can be brought closer to the others' by any chain of handovers. Its last
+//!   steps are bounded by [`heterogeneous::ROUNDS`] and [`paths::BUDGET`].
 //!
 //! Members without any topic that exists take no part: a group is homogeneous if the others agree.
 
