@@ -22,6 +22,11 @@ pub(super) struct Alarms {
 }
 
 impl Alarms {
+    /// Notes during a look that the next is due at `ticks_ms`.
+    fn again_by(&self, ticks_ms: Option<u64>) {
+        self.at.fetch_min(ticks_ms.unwrap_or(u64::MAX), Ordering::AcqRel);
+    }
+
     /// Makes sure of a look at `ticks_ms`.
     pub(super) fn wake_by(&self, ticks_ms: Option<u64>) {
         if let Some(ticks_ms) = ticks_ms
@@ -71,7 +76,7 @@ impl Coordinator {
                     break;
                 }
             }
-            self.0.alarms.wake_by(shard.next_alarm());
+            self.0.alarms.again_by(shard.next_alarm());
         }
     }
 }

@@ -340,3 +340,14 @@ async fn a_bad_row_makes_its_shard_unavailable_and_no_other() {
     assert_eq!(results, Ok(vec![Ok(())]));
     assert_eq!(bench.coordinator.list(), Err(GroupError::CoordinatorNotAvailable));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_given_an_id_first_joins_with_it() {
+    let bench = Bench::new();
+    let first = JoinRequest { requires_known_member_id: true, ..join_request("") };
+    let answer = given(bench.coordinator.join("g", first)).await.expect("decided");
+    assert_eq!(answer.result, Err(GroupError::MemberIdRequired));
+    let again = JoinRequest { requires_known_member_id: true, ..join_request(&answer.member_id) };
+    let answer = given(bench.coordinator.join("g", again)).await.expect("decided");
+    assert_eq!(answer.result.expect("joined").leader, answer.member_id);
+}
