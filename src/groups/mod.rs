@@ -15,6 +15,7 @@ pub mod classic;
 pub mod consumer;
 pub mod effects;
 pub mod error;
+pub mod group;
 pub mod limits;
 pub mod request;
 pub mod store;
