@@ -106,6 +106,7 @@ impl ToCode for GroupError {
             GroupError::UnsupportedAssignor(_) => ResponseError::UnsupportedAssignor,
             GroupError::InvalidRegularExpression(_) => ResponseError::InvalidRegularExpression,
             GroupError::InvalidRequest(_) => ResponseError::InvalidRequest,
+            GroupError::UnsupportedVersion(_) => ResponseError::UnsupportedVersion,
             GroupError::NonEmptyGroup => ResponseError::NonEmptyGroup,
             GroupError::GroupSubscribedToTopic => ResponseError::GroupSubscribedToTopic,
             GroupError::OffsetMetadataTooLarge => ResponseError::OffsetMetadataTooLarge,

@@ -58,6 +58,9 @@ pub enum GroupError {
     /// The request contradicts itself.
     #[error("{0}")]
     InvalidRequest(String),
+    /// The request's version is too old for who sends it.
+    #[error("{0}")]
+    UnsupportedVersion(String),
     /// The group has members.
     #[error("the group is not empty")]
     NonEmptyGroup,

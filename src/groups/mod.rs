@@ -10,6 +10,7 @@
 //! Decisions are pure: [`classic`] and [`consumer`] take a group, an event and the time, and answer with what changed
 //! ([`effects::Effects`]).
 
+pub mod access;
 pub mod assign;
 pub mod classic;
 pub mod consumer;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::Coordinator;
 use super::held::Held;
 use super::shard::OffsetChanges;
+use crate::groups::access;
 use crate::groups::effects::Effects;
 use crate::groups::error::GroupError;
-use crate::groups::group::{self, Context};
+use crate::groups::group::{Context, Group};
 use crate::groups::request::{ClassicDescription, ConsumerDescription};
 use crate::groups::store;
 
@@ -52,18 +53,18 @@ impl Coordinator {
 
     /// DescribeGroups, of one group.
     pub fn describe_classic(&self, group: &str) -> Held<ClassicDescription> {
-        self.describe(group, |slot, id, _| group::describe_classic(slot, id))
+        self.describe(group, |slot, id, _| access::describe_classic(slot, id))
     }
 
     /// ConsumerGroupDescribe, of one group.
     pub fn describe_consumer(&self, group: &str) -> Held<ConsumerDescription> {
-        self.describe(group, group::describe_consumer)
+        self.describe(group, access::describe_consumer)
     }
 
     fn describe<T: Send + 'static>(
         &self,
         group: &str,
-        describe: impl FnOnce(&Option<group::Group>, &Arc<str>, &Context<'_>) -> Result<T, GroupError>,
+        describe: impl FnOnce(&Option<Group>, &Arc<str>, &Context<'_>) -> Result<T, GroupError>,
     ) -> Held<T> {
         let decided = self.decide(group, |shard, id, cx, _| {
             let none = None;
@@ -81,15 +82,15 @@ impl Coordinator {
         let decided = self.decide(group, |shard, id, _, effects: &mut Effects| {
             let mut changes = OffsetChanges::default();
             let Some(entry) = shard.groups.get_mut(id) else {
-                return (Err(group::not_found(id)), changes);
+                return (Err(access::not_found(id)), changes);
             };
             let Some(group) = &entry.group else {
-                return (Err(group::not_found(id)), changes);
+                return (Err(access::not_found(id)), changes);
             };
             if let Err(error) = group.check_delete() {
                 return (Err(error), changes);
             }
-            group::drop_group(&mut entry.group, effects);
+            access::drop_group(&mut entry.group, effects);
             changes.removed = entry.offsets.iter().map(|(of, _)| of).collect();
             (Ok(()), changes)
         });

@@ -71,7 +71,7 @@ impl Coordinator {
             let limits = self.limits(&image, &id);
             let cx = Context { topics: &*image, limits: &limits, now: self.now() };
             let mut effects = Effects::default();
-            let group = Group::restored(&id, &rows.group, !rows.offsets.is_empty(), &cx, &mut effects)?;
+            let group = restored(&id, &rows, &cx, &mut effects)?;
             shard.insert(&id, group, rows.offsets);
             // A group that is restored may begin a rebalance; a failure to write that shows at the next decision.
             if self.settle(shard, &id, &mut effects, OffsetChanges::default()).is_err() {
@@ -97,6 +97,23 @@ impl Coordinator {
         })?;
         Ok(rows)
     }
+}
+
+/// The group of its rows. Offsets without a group are a group that is known by them alone.
+fn restored(
+    id: &Arc<str>,
+    rows: &Rows,
+    cx: &Context<'_>,
+    effects: &mut Effects,
+) -> Result<Option<Group>, BadRow> {
+    let Some(head) = rows.group.get(&RowKey::Head) else {
+        return Ok((!rows.offsets.is_empty()).then(|| Group::simple(id, cx.now)));
+    };
+    let members = rows.group.iter().filter_map(|(row, value)| match row {
+        RowKey::Member(id) => Some((id.clone(), value.as_slice())),
+        RowKey::Head => None,
+    });
+    Group::restored(id.clone(), head, members, cx.limits, cx.now, effects).map(Some)
 }
 
 fn of_group<'a>(rows: &'a mut HashMap<Arc<str>, Rows>, group: &str) -> &'a mut Rows {

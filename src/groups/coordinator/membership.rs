@@ -41,14 +41,13 @@ impl Coordinator {
 
     /// Heartbeat.
     pub fn heartbeat(&self, group: &str, request: &HeartbeatRequest) -> Held<()> {
-        let decided =
-            self.decide_group(group, |slot, _, cx, effects| group::heartbeat(slot, request, cx, effects));
+        let decided = self.decide_group(group, |slot, _, cx, _| group::heartbeat(slot, request, cx));
         held(decided)
     }
 
     /// LeaveGroup: one result per member.
     pub fn leave(&self, group: &str, leaving: Vec<Leaving>) -> Held<Vec<Left>> {
-        held(self.decide_group(group, |slot, id, cx, effects| group::leave(slot, id, leaving, cx, effects)))
+        held(self.decide_group(group, |slot, _, cx, effects| group::leave(slot, leaving, cx, effects)))
     }
 
     /// ConsumerGroupHeartbeat.

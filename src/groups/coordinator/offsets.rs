@@ -8,8 +8,9 @@ use uuid::Uuid;
 use super::Coordinator;
 use super::held::Held;
 use super::shard::{Entry, OffsetChanges};
+use crate::groups::access;
 use crate::groups::error::GroupError;
-use crate::groups::group::{self, Context, Group};
+use crate::groups::group::{Context, Group};
 use crate::groups::offsets::{CommittedOffset, OffsetKey, Offsets};
 use crate::groups::request::Committer;
 
@@ -58,7 +59,7 @@ impl Coordinator {
         let decided = self.decide(group, |shard, id, cx, _| {
             let entry = shard.groups.entry(id.clone()).or_default();
             let mut changes = OffsetChanges::default();
-            if let Err(error) = may_commit(entry, id, committer, version, cx) {
+            if let Err(error) = may_commit(entry, id, committer, version, &commits, cx) {
                 return (Err(error), changes);
             }
             let now_ms = cx.now.wall_ms;
@@ -138,7 +139,7 @@ impl Coordinator {
         let decided = self.decide(group, |shard, id, cx, _| {
             let mut changes = OffsetChanges::default();
             let Some(Entry { group: Some(group), offsets, .. }) = shard.groups.get(id) else {
-                return (Err(group::not_found(id)), changes);
+                return (Err(access::not_found(id)), changes);
             };
             if let Err(error) = group.check_delete_offsets() {
                 return (Err(error), changes);
@@ -209,7 +210,7 @@ impl Coordinator {
                         changes.removed = find(entry, cx);
                         let is_bare = entry.offsets.len() == changes.removed.len();
                         if bare && is_bare && entry.group.as_ref().is_some_and(Group::is_empty) {
-                            group::drop_group(&mut entry.group, effects);
+                            access::drop_group(&mut entry.group, effects);
                         }
                     }
                     (changes.removed.len(), changes)
@@ -240,15 +241,16 @@ fn may_commit(
     id: &Arc<str>,
     committer: &Committer,
     version: i16,
+    commits: &[Commit],
     cx: &Context<'_>,
 ) -> Result<(), GroupError> {
     match &mut entry.group {
-        Some(group) => group.check_commit(committer, version, cx.now),
+        Some(group) => group.check_commit(committer, version, commits.iter().map(|commit| commit.of), cx.now),
         None if committer.generation_or_epoch < 0 => {
             entry.group = Some(Group::simple(id, cx.now));
             Ok(())
         }
-        None if version >= CONSUMER_GROUPS_FROM => Err(group::not_found(id)),
+        None if version >= CONSUMER_GROUPS_FROM => Err(access::not_found(id)),
         None => Err(GroupError::IllegalGeneration),
     }
 }

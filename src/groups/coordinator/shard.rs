@@ -149,7 +149,13 @@ impl Shard {
                 entry.alarm = Some(deadline);
             }
         }
-        if entry.group.is_none() && entry.offsets.is_empty() {
+        let is_vacant = match &entry.group {
+            None => true,
+            // Made for a JoinGroup that came to nothing.
+            Some(Group::Classic(group)) => group.is_vacant(),
+            Some(Group::Consumer(_)) => false,
+        };
+        if is_vacant && entry.offsets.is_empty() {
             self.groups.remove(id);
         }
     }

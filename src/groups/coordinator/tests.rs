@@ -283,7 +283,7 @@ async fn a_commit_from_outside_makes_a_group_that_deletion_takes_away() {
 }
 
 fn group_not_found() -> GroupError {
-    crate::groups::group::not_found("g")
+    crate::groups::access::not_found("g")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

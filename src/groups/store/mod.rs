@@ -11,6 +11,7 @@
 
 pub mod classic_group;
 pub mod committed_offset;
+pub mod consumer_group;
 
 use crate::groups::effects::RowKey;
 use crate::storage::codec::BadRow;
