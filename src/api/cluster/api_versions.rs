@@ -2,7 +2,10 @@
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::api_versions_request::ApiVersionsRequest;
-use kafka_protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
+use kafka_protocol::messages::api_versions_response::{
+    ApiVersion, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
+use kafka_protocol::protocol::StrBytes;
 
 use crate::api::context::Context;
 use crate::protocol::catalog;
@@ -13,7 +16,13 @@ const SOFTWARE_FROM: i16 = 3;
 /// First version that tells features (KIP-584).
 const FEATURES_FROM: i16 = 3;
 
-/// Lists every API that is served. No feature is finalised yet: each one is when it is served.
+/// First version that may tell of a supported feature whose lowest level is 0 (KIP-1022).
+const LEVEL_ZERO_FROM: i16 = 4;
+
+/// Features with their highest level. There is nothing for the user to finalise: each is as soon as it is served.
+const FEATURES: [(&str, i16); 1] = [("group.version", 1)];
+
+/// Lists every API and every feature that is served.
 pub fn handle(context: &Context, request: ApiVersionsRequest) -> ApiVersionsResponse {
     if context.version >= SOFTWARE_FROM
         && !(is_software_word(&request.client_software_name)
@@ -25,8 +34,23 @@ pub fn handle(context: &Context, request: ApiVersionsRequest) -> ApiVersionsResp
     let mut response = ApiVersionsResponse::default().with_api_keys(keys.collect());
     if context.version >= FEATURES_FROM {
         response.finalized_features_epoch = 0;
+        response.finalized_features = FEATURES.iter().map(finalized).collect();
+    }
+    if context.version >= LEVEL_ZERO_FROM {
+        response.supported_features = FEATURES.iter().map(supported).collect();
     }
     response
+}
+
+fn finalized((name, level): &(&'static str, i16)) -> FinalizedFeatureKey {
+    FinalizedFeatureKey::default()
+        .with_name(StrBytes::from_static_str(name))
+        .with_min_version_level(*level)
+        .with_max_version_level(*level)
+}
+
+fn supported((name, level): &(&'static str, i16)) -> SupportedFeatureKey {
+    SupportedFeatureKey::default().with_name(StrBytes::from_static_str(name)).with_max_version(*level)
 }
 
 /// The answer to an ApiVersions version that we do not know: version 0, and only the range of ApiVersions itself, so
