@@ -74,11 +74,14 @@ impl Mask {
                 Value::List(values)
             }
             ("error_code", Value::Word(code)) => Value::Word(error_name(&code)),
-            ("error_message", Value::Text(text)) => {
+            // An empty message is none to some clients.
+            ("error_message", Value::Text(text)) if !text.is_empty() => {
                 messages.push(self.text(&text));
                 Value::Word("<message>".into())
             }
-            ("port", Value::Word(port)) if port != "-1" && is_answer => Value::Word("<port>".into()),
+            ("port", Value::Word(port)) if is_answer && port != "-1" && port != "0" => {
+                Value::Word("<port>".into())
+            }
             ("cluster_id", Value::Text(_)) => Value::Word("<cluster>".into()),
             ("member_id", Value::Text(id)) if is_base64_uuid(&id) => {
                 self.member(&id);

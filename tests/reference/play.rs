@@ -8,7 +8,7 @@ use super::transcript;
 pub fn play(name: &str, script: impl FnOnce(&mut Script)) {
     let target = Target::start();
     let mut playing = Script::new(name, target.address());
-    playing.find_coordinator();
+    playing.find_coordinators();
     script(&mut playing);
     transcript::check(name, &playing.finished(), target.is_reference());
 }

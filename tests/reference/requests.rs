@@ -54,12 +54,12 @@ pub fn join(in_group: &str, member: &str) -> JoinGroupRequest {
         .with_rebalance_timeout_ms(LONG_MS)
         .with_member_id(text(member))
         .with_protocol_type(text("consumer"))
-        .with_protocols(protocols(&[("range", "metadata")]))
+        .with_protocols(protocols(&[("range", "topic")]))
 }
 
-/// Protocols of JoinGroup, with their metadata.
+/// Protocols of JoinGroup, each with the metadata of a consumer that subscribes to one topic.
 pub fn protocols(all: &[(&str, &str)]) -> Vec<JoinGroupRequestProtocol> {
-    all.iter().map(|(name, metadata)| protocol(name, Bytes::copy_from_slice(metadata.as_bytes()))).collect()
+    all.iter().map(|(name, topic)| protocol(name, subscription(&[topic], &[]))).collect()
 }
 
 /// A protocol of JoinGroup.

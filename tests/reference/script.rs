@@ -20,7 +20,7 @@ use super::transcript::{REMARK, Step};
 use super::value::Value;
 
 /// After so long a request counts as never answered. Scripts say what comes, not how fast.
-const ANSWER_GUARD: Duration = Duration::from_secs(15);
+const ANSWER_GUARD: Duration = Duration::from_secs(10);
 /// A request that is to wait has this long to show that it does, and to take its place before what is sent next.
 const PARKED: Duration = Duration::from_millis(200);
 /// Pause between two looks at something that a script waits for.
@@ -63,13 +63,27 @@ impl Script {
         }
     }
 
-    /// Waits until the broker coordinates groups, which is not part of any script.
-    pub fn find_coordinator(&mut self) {
-        let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text("any")]);
+    /// Waits until the broker coordinates groups and transactions, which is not part of any script.
+    pub fn find_coordinators(&mut self) {
+        for key_type in [0, 1] {
+            let request = FindCoordinatorRequest::default()
+                .with_key_type(key_type)
+                .with_coordinator_keys(vec![text("any")]);
+            let deadline = Instant::now() + ANSWER_GUARD;
+            while Instant::now() < deadline {
+                let found = self.quiet(4, &request);
+                if found.coordinators.first().is_some_and(|coordinator| coordinator.error_code == 0) {
+                    break;
+                }
+                std::thread::sleep(POLL);
+            }
+        }
+        // Looked up is not loaded yet.
+        let request = DescribeGroupsRequest::default().with_groups(vec![requests::group(&self.name("none"))]);
         let deadline = Instant::now() + ANSWER_GUARD;
         while Instant::now() < deadline {
-            let found = self.quiet(4, &request);
-            if found.coordinators.first().is_some_and(|coordinator| coordinator.error_code == 0) {
+            let described = self.quiet(5, &request);
+            if described.groups.first().is_some_and(|group| group.error_code == 0) {
                 return;
             }
             std::thread::sleep(POLL);
