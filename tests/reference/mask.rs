@@ -2,8 +2,12 @@
 
 use std::collections::HashMap;
 
+use bytes::{Buf, Bytes};
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::ConsumerProtocolSubscription;
+use kafka_protocol::protocol::Decodable;
 
+use super::requests::SUBSCRIPTION_VERSION;
 use super::value::Value;
 
 /// Length of a UUID with hyphens.
@@ -88,6 +92,10 @@ impl Mask {
                 Value::Text(self.text(&id))
             }
             (_, Value::Text(text)) => Value::Text(self.text(&text)),
+            ("metadata" | "member_metadata", Value::Bytes(bytes)) => match subscription(&bytes) {
+                Some(subscription) => Value::Word(self.text(&subscription)),
+                None => Value::Bytes(self.text(&bytes)),
+            },
             (_, Value::Bytes(bytes)) => Value::Bytes(self.text(&bytes)),
             (_, Value::Word(word)) if word == NIL => Value::Word("<nil>".into()),
             (_, Value::Word(word)) if is_uuid(word.as_bytes()) => {
@@ -157,6 +165,44 @@ fn error_name(code: &str) -> String {
     upper
 }
 
+/// What a consumer says of itself in the classic protocol, when it says that.
+fn subscription(escaped: &str) -> Option<String> {
+    let mut bytes = Bytes::from(unescaped(escaped));
+    if bytes.len() < 2 || bytes.get_i16() != SUBSCRIPTION_VERSION {
+        return None;
+    }
+    let subscription = ConsumerProtocolSubscription::decode(&mut bytes, SUBSCRIPTION_VERSION).ok()?;
+    let topics: Vec<_> = subscription.topics.iter().map(|topic| topic.as_str()).collect();
+    let owned = subscription.owned_partitions.iter();
+    let owned: String =
+        owned.map(|topic| format!(", owns {} {:?}", topic.topic.as_str(), topic.partitions)).collect();
+    Some(format!("<subscribes to {}{owned}>", topics.join(", ")))
+}
+
+/// The bytes of a Rust byte string.
+fn unescaped(escaped: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut chars = escaped.chars();
+    while let Some(next) = chars.next() {
+        bytes.push(match next {
+            '\\' => match chars.next() {
+                Some('x') => {
+                    let digits: String = chars.by_ref().take(2).collect();
+                    u8::from_str_radix(&digits, 16).expect("two digits follow \\x")
+                }
+                Some('0') => 0,
+                Some('n') => b'\n',
+                Some('r') => b'\r',
+                Some('t') => b'\t',
+                Some(other) => other as u8,
+                None => b'\\',
+            },
+            other => other as u8,
+        });
+    }
+    bytes
+}
+
 fn is_uuid(text: &[u8]) -> bool {
     text.len() == UUID_LEN
         && text.iter().enumerate().all(|(at, byte)| match at {
@@ -187,6 +233,14 @@ mod tests {
         assert_eq!(shown(text("leader", &format!("it-{a}"))), "{leader: \"it-<member-2>\"}");
         assert_eq!(shown(text("member_id", "AAECAwQFBgcICQoLDA0ODw")), "{member_id: \"<member-3>\"}");
         assert_eq!(shown(text("leader", &format!("it-{b}"))), "{leader: \"it-<member-1>\"}");
+    }
+
+    #[test]
+    fn a_consumers_metadata_is_read() {
+        let bytes = crate::requests::subscription(&["s.a--1", "s.b--1"], &[("s.a--1", &[0, 258])]);
+        let metadata = Value::Struct(vec![("metadata".to_owned(), Value::of(&bytes))]);
+        let shown = Mask::new("s", "1").message(metadata, true, &mut Vec::new()).to_string();
+        assert_eq!(shown, "{metadata: <subscribes to s.a, s.b, owns s.a [0, 258]>}");
     }
 
     #[test]

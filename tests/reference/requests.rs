@@ -67,10 +67,12 @@ pub fn protocol(name: &str, metadata: Bytes) -> JoinGroupRequestProtocol {
     JoinGroupRequestProtocol::default().with_name(text(name)).with_metadata(metadata)
 }
 
+/// The version of what [`subscription`] makes.
+pub const SUBSCRIPTION_VERSION: i16 = 1;
+
 /// The metadata of a consumer that subscribes to these topics and owns these partitions.
 pub fn subscription(topics: &[&str], owned: &[(&str, &[i32])]) -> Bytes {
     use kafka_protocol::messages::consumer_protocol_subscription::TopicPartition;
-    const VERSION: i16 = 1;
     let owned = owned.iter().map(|(name, partitions)| {
         TopicPartition::default().with_topic(topic(name)).with_partitions(partitions.to_vec())
     });
@@ -78,12 +80,12 @@ pub fn subscription(topics: &[&str], owned: &[(&str, &[i32])]) -> Bytes {
         .with_topics(topics.iter().map(|topic| text(topic)).collect())
         .with_owned_partitions(owned.collect());
     let mut bytes = BytesMut::new();
-    bytes.put_i16(VERSION);
-    subscription.encode(&mut bytes, VERSION).expect("a subscription");
+    bytes.put_i16(SUBSCRIPTION_VERSION);
+    subscription.encode(&mut bytes, SUBSCRIPTION_VERSION).expect("a subscription");
     bytes.freeze()
 }
 
-/// SyncGroup, with the assignments that a leader gives.
+/// SyncGroup of the protocol that [`join`] names, with the assignments that a leader gives.
 pub fn sync(in_group: &str, generation: i32, member: &str, assignments: &[(&str, &str)]) -> SyncGroupRequest {
     let assignments = assignments.iter().map(|(member, assignment)| {
         SyncGroupRequestAssignment::default()
@@ -94,6 +96,8 @@ pub fn sync(in_group: &str, generation: i32, member: &str, assignments: &[(&str,
         .with_group_id(group(in_group))
         .with_generation_id(generation)
         .with_member_id(text(member))
+        .with_protocol_type(some("consumer"))
+        .with_protocol_name(some("range"))
         .with_assignments(assignments.collect())
 }
 

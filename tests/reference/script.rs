@@ -91,8 +91,8 @@ impl Script {
     }
 
     /// The steps as they were played.
-    pub fn finished(self) -> Vec<Step> {
-        self.steps
+    pub fn finished(mut self) -> Vec<Step> {
+        std::mem::take(&mut self.steps)
     }
 
     /// What a group or a topic of the script is called on the broker.
@@ -287,9 +287,13 @@ impl Script {
         let api = type_name::<Q>().rsplit("::").next().unwrap_or_default();
         let api = api.strip_suffix("Request").unwrap_or(api);
         let (given, default) = (Value::of(request), Value::of(&Q::default()));
+        let usual_timeout = Value::Word(requests::LONG_MS.to_string());
         let said = match given {
             Value::Struct(fields) => Value::Struct(
-                fields.into_iter().filter(|(name, value)| default.field(name) != Some(value)).collect(),
+                fields
+                    .into_iter()
+                    .filter(|(name, value)| default.field(name) != Some(value) && *value != usual_timeout)
+                    .collect(),
             ),
             other => other,
         };
@@ -335,6 +339,17 @@ impl Script {
 
     fn line(&mut self, line: String) {
         self.steps.last_mut().expect("a script begins with a step").lines.push(line);
+    }
+}
+
+impl Drop for Script {
+    /// Shows how far a script came that could not go on.
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(step) = self.steps.last()
+        {
+            println!("it ended in {:?}:\n{}", step.title, step.lines.join("\n"));
+        }
     }
 }
 

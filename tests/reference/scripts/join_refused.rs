@@ -79,56 +79,66 @@ fn join_refused_by_a_stable_group() {
 fn join_full_group() {
     play("join-full-group", |s| {
         let group = s.name("group");
-        s.step("four members join");
+        s.step("one member, and three that wait for it");
         let a = classic::stable(s, &group);
-        s.park("b", 3, &join(&group, ""));
-        s.park("c", 3, &join(&group, ""));
-        s.park("d", 3, &join(&group, ""));
-        for version in [3, 4, 9] {
-            s.step(&format!("v{version} a fifth one comes to a full group that prepares a rebalance"));
-            s.call("e", version, &join(&group, ""));
+        for connection in ["b", "c", "d"] {
+            s.park(connection, 3, &join(&group, ""));
         }
-        s.step("v9 a static member comes to a full group that prepares a rebalance");
-        s.call("e", 9, &join(&group, "").with_group_instance_id(some("static")));
-        s.step("the rebalance ends");
+        s.step("preparing: only those who wait are counted, so a fifth one may wait too");
+        s.park("e", 3, &join(&group, ""));
+        for version in [3, 4, 9] {
+            s.step(&format!("v{version} preparing: another one is too many"));
+            s.call("f", version, &join(&group, ""));
+        }
+        s.step("v9 preparing: a static member is too many");
+        s.call("f", 9, &join(&group, "").with_group_instance_id(some("static")));
+        s.step("preparing: and now there is no room for the first one");
         s.call("a", 3, &join(&group, &a));
+        s.call("a", 4, &heartbeat(&group, 1, &a));
+        s.step("it leaves, and the rebalance ends");
+        s.call("a", 1, &leave(&group, &a));
         let b = s.finish::<JoinGroupRequest>("b").member_id.to_string();
-        s.finish::<JoinGroupRequest>("c");
-        s.finish::<JoinGroupRequest>("d");
+        for connection in ["c", "d", "e"] {
+            s.finish::<JoinGroupRequest>(connection);
+        }
         for version in [3, 4, 9] {
             s.step(&format!("v{version} a fifth one comes to a full group that completes a rebalance"));
-            s.call("e", version, &join(&group, ""));
+            s.call("f", version, &join(&group, ""));
         }
         s.step("the group is stable");
-        s.call("a", 3, &sync(&group, 2, &a, &[]));
+        s.call("b", 3, &sync(&group, 2, &b, &[]));
         for version in [3, 4, 9] {
             s.step(&format!("v{version} a fifth one comes to a full stable group"));
-            s.call("e", version, &join(&group, ""));
+            s.call("f", version, &join(&group, ""));
         }
         s.step("v9 a static member comes to a full stable group");
-        s.call("e", 9, &join(&group, "").with_group_instance_id(some("static")));
+        s.call("f", 9, &join(&group, "").with_group_instance_id(some("static")));
         s.step("full, and another protocol type");
-        s.call("e", 9, &join(&group, "").with_protocol_type("connect".into()));
+        s.call("f", 9, &join(&group, "").with_protocol_type("connect".into()));
         s.step("full, and an unknown member id");
-        s.call("e", 9, &join(&group, "nobody"));
-        s.step("a member of the full group joins again");
-        s.call("b", 3, &join(&group, &b));
+        s.call("f", 9, &join(&group, "nobody"));
+    });
+}
 
+#[test]
+fn join_pending_members() {
+    play("join-pending-members", |s| {
         let group = s.name("pending");
         s.step("ids that were handed out: more than the group may have members");
         let ids: Vec<_> = (0..5).map(|_| s.call("a", 9, &join(&group, "")).member_id).collect();
-        s.step("an empty group: all who have an id join, the first at once");
+        s.step("all but one who have an id join, the first at once");
         s.call("a", 9, &join(&group, &ids[0]));
         for (connection, id) in ["b", "c", "d"].iter().zip(&ids[1..]) {
             s.park(connection, 9, &join(&group, id));
         }
-        s.step("the one too many, who has an id");
-        s.call("e", 9, &join(&group, &ids[4]));
-        s.step("its id is worth nothing then");
-        s.call("e", 3, &heartbeat(&group, 1, &ids[4]));
-        s.step("the rebalance ends without it");
+        s.step("the last one waits too");
+        s.park("e", 9, &join(&group, &ids[4]));
+        s.call("x", 3, &heartbeat(&group, 1, &ids[4]));
+        s.step("no room for the first one");
         s.call("a", 9, &join(&group, &ids[0]));
-        for connection in ["b", "c", "d"] {
+        s.step("it leaves, and the rebalance ends");
+        s.call("a", 1, &leave(&group, &ids[0]));
+        for connection in ["b", "c", "d", "e"] {
             s.finish::<JoinGroupRequest>(connection);
         }
     });

@@ -39,7 +39,8 @@ fn sync_group() {
         s.finish::<JoinGroupRequest>("c");
         s.step("a follower waits, and a rebalance comes before the leader's assignment");
         s.park("b3", 5, &sync(&group, 3, &b, &[]));
-        s.park("a", 3, &join(&group, "").with_protocol_type("consumer".into()));
+        s.park("a", 3, &join(&group, &a));
+        s.still_waits("c");
         s.finish::<SyncGroupRequest>("b3");
     });
 }
@@ -71,6 +72,12 @@ fn sync_refused() {
         s.call("x", 3, &sync(&group, 2, &b, &[]).with_group_instance_id(some("unknown")));
         s.step("v3 with an instance id that nobody has, of another generation");
         s.call("x", 3, &sync(&group, 1, &b, &[]).with_group_instance_id(some("unknown")));
+        s.step("v5 without a protocol type, without a name, without both");
+        s.call("x", 5, &sync(&group, 2, &b, &[]).with_protocol_type(None));
+        s.call("x", 5, &sync(&group, 2, &b, &[]).with_protocol_name(None));
+        s.call("x", 5, &sync(&group, 2, &b, &[]).with_protocol_name(None).with_protocol_type(None));
+        s.call("x", 5, &sync(&none, 2, &b, &[]).with_protocol_type(None));
+        s.call("x", 5, &sync("", 2, &b, &[]).with_protocol_type(None));
         let typed = |protocol_type: Option<&str>, name: Option<&str>| {
             sync(&group, 2, &b, &[])
                 .with_protocol_type(protocol_type.map(crate::requests::text))
@@ -82,15 +89,14 @@ fn sync_refused() {
         s.call("x", 5, &typed(Some(""), None));
         s.step("v5 another protocol name");
         s.call("x", 5, &typed(Some("consumer"), Some("other")));
-        s.call("x", 5, &typed(None, Some("other")));
-        s.call("x", 5, &typed(None, Some("")));
+        s.call("x", 5, &typed(Some("consumer"), Some("")));
         s.step("v5 another protocol name and another generation");
-        s.call("x", 5, &typed(None, Some("other")).with_generation_id(1));
+        s.call("x", 5, &typed(Some("consumer"), Some("other")).with_generation_id(1));
         s.step("v5 another protocol name of an unknown member");
-        s.call("x", 5, &typed(None, Some("other")).with_member_id("nobody".into()));
-        s.step("v5 the right type without a name is given its assignment");
-        s.park("b", 5, &typed(Some("consumer"), None));
-        s.call("a", 5, &sync(&group, 2, &a, &[(&a, "1"), (&b, "2")]).with_protocol_name(some("range")));
+        s.call("x", 5, &typed(Some("consumer"), Some("other")).with_member_id("nobody".into()));
+        s.step("the right ones");
+        s.park("b", 5, &typed(Some("consumer"), Some("range")));
+        s.call("a", 5, &sync(&group, 2, &a, &[(&a, "1"), (&b, "2")]));
         s.finish::<SyncGroupRequest>("b");
         s.step("v5 stable: another protocol name");
         s.call("x", 5, &typed(Some("consumer"), Some("other")));

@@ -2,7 +2,6 @@
 
 use kafka_protocol::messages::{JoinGroupRequest, SyncGroupRequest};
 
-use super::classic;
 use crate::play::play;
 use crate::requests::{commit, heartbeat, join, some, sync};
 
@@ -31,7 +30,7 @@ fn classic_timeouts() {
         let group = s.name("leader-gone");
         let a = s.call("a", 3, &join(&group, "").with_rebalance_timeout_ms(600)).member_id;
         s.call("a", 3, &sync(&group, 1, &a, &[]));
-        s.park("b", 3, &join(&group, ""));
+        s.park("b", 3, &join(&group, "").with_rebalance_timeout_ms(600));
         s.finish::<JoinGroupRequest>("b");
         s.call("a", 4, &heartbeat(&group, 1, &a));
         s.step("a static member does not come to a rebalance: it stays a member");
@@ -44,9 +43,9 @@ fn classic_timeouts() {
         s.call("a", 4, &heartbeat(&group, 2, &a));
         s.step("the leader does not assign: the follower must join again");
         let group = s.name("no-sync");
-        let a = classic::stable(s, &group);
-        let slow = join(&group, "").with_rebalance_timeout_ms(600);
-        s.park("b", 3, &slow);
+        let a = s.call("a", 3, &join(&group, "").with_rebalance_timeout_ms(600)).member_id;
+        s.call("a", 3, &sync(&group, 1, &a, &[]));
+        s.park("b", 3, &join(&group, "").with_rebalance_timeout_ms(600));
         s.call("a", 3, &join(&group, &a).with_rebalance_timeout_ms(600));
         let b = s.finish::<JoinGroupRequest>("b").member_id;
         s.park("b", 3, &sync(&group, 2, &b, &[]));
