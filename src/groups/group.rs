@@ -233,7 +233,10 @@ pub fn join(
         Some(Group::Consumer(_)) | None => {}
     }
     if !request.member_id.is_empty() {
-        return refuse(request, GroupError::UnknownMemberId, effects);
+        let has_protocols = !request.protocol_type.is_empty() && !request.protocols.is_empty();
+        let error =
+            if has_protocols { GroupError::UnknownMemberId } else { GroupError::InconsistentGroupProtocol };
+        return refuse(request, error, effects);
     }
     let mut group = ClassicGroup::new(Arc::clone(id), cx.now);
     group.join(request, ticket, limits, cx.now, effects);
