@@ -17,11 +17,11 @@ const PROTOCOL_FROM: i16 = 5;
 pub fn handle(context: &Context, request: SyncGroupRequest) -> Answering<SyncGroupResponse> {
     let version = context.version;
     let group = request.group_id.as_str();
-    if let Err(code) = shape::check_group_id(group) {
-        return Answering::Now(refused(code));
-    }
     if version >= PROTOCOL_FROM && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
         return Answering::Now(refused(GroupError::InconsistentGroupProtocol.code()));
+    }
+    if let Err(code) = shape::check_group_id(group) {
+        return Answering::Now(refused(code));
     }
     let sync = SyncRequest {
         member_id: request.member_id.to_string(),
