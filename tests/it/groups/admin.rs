@@ -2,7 +2,7 @@
 
 use kafka_protocol::messages as m;
 
-use super::member::{beat, broker, commit, committed, consumer_described, described, join, settle};
+use super::member::{FIRST, beat, broker, commit, committed, consumer_described, described, join, settle};
 use super::{ask, code};
 use crate::support::Client;
 use crate::support::request::text;
@@ -116,11 +116,11 @@ fn consumer_groups_are_described_with_their_members() {
         let missing = code::GROUP_ID_NOT_FOUND;
         assert_eq!(codes, [code::NONE, missing, missing, code::INVALID_GROUP_ID], "v{version}");
         let shown = &groups[0];
-        assert_eq!((shown.group_epoch, shown.assignment_epoch), (1, 1));
+        assert_eq!((shown.group_epoch, shown.assignment_epoch), (FIRST, FIRST));
         assert_eq!((shown.group_state.as_str(), shown.assignor_name.as_str()), ("Stable", "range"));
         assert!(shown.authorized_operations != NOT_ASKED);
         let member = &shown.members[0];
-        assert_eq!((member.member_id.as_str(), member.member_epoch), ("a", 1));
+        assert_eq!((member.member_id.as_str(), member.member_epoch), ("a", FIRST));
         assert_eq!(member.instance_id.as_deref(), Some("one"));
         assert_eq!(member.rack_id.as_deref(), Some("north"));
         assert_eq!((member.client_id.as_str(), member.client_host.as_str()), ("it", "/127.0.0.1"));

@@ -4,7 +4,7 @@ use kafka_protocol::messages as m;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 
-use super::member::{beat, broker};
+use super::member::{FIRST, beat, broker};
 use super::{ask, code};
 use crate::support::request::text;
 use crate::support::{Client, TestBroker};
@@ -72,10 +72,10 @@ fn a_setting_acts_on_its_group_alone_and_outlives_the_broker() {
     broker.restart();
     let mut client = broker.client();
     assert_eq!(setting(&mut client, "g", SESSION), ("50000".to_owned(), OF_GROUP));
-    assert_eq!(beat(&mut client, &ask::beat("g", "a", 1)).heartbeat_interval_ms, 7_000);
+    assert_eq!(beat(&mut client, &ask::beat("g", "a", FIRST)).heartbeat_interval_ms, 7_000);
     // A change acts on the members that are there.
     assert_eq!(alter(&mut client, "g", &[(INTERVAL, DELETE, None)]), code::NONE);
-    assert_eq!(beat(&mut client, &ask::beat("g", "a", 1)).heartbeat_interval_ms, 5_000);
+    assert_eq!(beat(&mut client, &ask::beat("g", "a", FIRST)).heartbeat_interval_ms, 5_000);
     assert_eq!(setting(&mut client, "g", SESSION), ("50000".to_owned(), OF_GROUP));
 }
 

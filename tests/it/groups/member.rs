@@ -21,6 +21,9 @@ pub const COMMIT: i16 = 9;
 pub const FETCH: i16 = 9;
 pub const DESCRIBE: i16 = 6;
 
+/// The epoch of the first member of a consumer group: Kafka 4.3 makes a group with epoch 1, and who joins begins the next.
+pub const FIRST: i32 = 2;
+
 /// Nobody waits for more members of a first rebalance in these tests.
 pub const AT_ONCE: (&str, &str) = ("group.initial.rebalance.delay.ms", "0");
 

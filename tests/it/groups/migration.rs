@@ -3,8 +3,8 @@
 use kafka_protocol::messages as m;
 
 use super::member::{
-    JOIN, beat, broker, broker_with, commit, committed, consumer_described, described, heartbeat, refused,
-    settle, sync, told, until_rebalance,
+    FIRST, JOIN, beat, broker, broker_with, commit, committed, consumer_described, described, heartbeat,
+    refused, settle, sync, told, until_rebalance,
 };
 use super::{ask, code};
 use crate::support::Client;
@@ -79,10 +79,10 @@ fn a_classic_member_joins_a_consumer_group() {
     let id = super::member::member_id(&mut classic, &request);
     let joined = classic.call(JOIN, &request.with_member_id(id.clone()));
     // Members of a consumer group do not wait for each other, and nobody leads.
-    assert_eq!((joined.error_code, joined.generation_id, joined.members.len()), (code::NONE, 2, 0));
+    assert_eq!((joined.error_code, joined.generation_id, joined.members.len()), (code::NONE, FIRST + 1, 0));
     assert_eq!(sync(&mut classic, "g", &joined, &[]), Ok(ask::assignment("t", &[])));
-    let kept = told(&beat(&mut consumer, &ask::beat("g", "new", 1))).expect("it is to give something up");
-    beat(&mut consumer, &ask::beat("g", "new", 1).with_topic_partitions(ask::owned(topic, &kept)));
+    let kept = told(&beat(&mut consumer, &ask::beat("g", "new", FIRST))).expect("it is to give something up");
+    beat(&mut consumer, &ask::beat("g", "new", FIRST).with_topic_partitions(ask::owned(topic, &kept)));
     until_rebalance(&mut classic, "g", &joined);
     let again = join_owning(&mut classic, &id, &[]);
     let given: Vec<i32> = (0..4).filter(|partition| !kept.contains(partition)).collect();

@@ -62,11 +62,19 @@ fn a_member_that_comes_back_is_given_what_it_had_without_a_rebalance() {
 }
 
 #[test]
-fn a_changed_subscription_is_a_rebalance() {
+fn a_member_that_makes_the_group_choose_another_protocol_is_a_rebalance() {
     let (_broker, mut client, _) = broker();
-    let before = settle(&mut client);
-    let other = vec![ask::protocol("roundrobin", ask::subscription(&["t"]))];
-    let changed = client.call(JOIN, &enter("", "one").with_protocols(other));
+    let by = |first: &str, second: &str| {
+        let protocols = [first, second].map(|name| ask::protocol(name, ask::subscription(&["t"])));
+        enter("", "one").with_protocols(protocols.to_vec())
+    };
+    let before = client.call(JOIN, &by("range", "roundrobin"));
+    assert_eq!(before.protocol_name.as_deref(), Some("range"));
+    let id = before.member_id.clone();
+    client.call(SYNC, &ask::sync("g", &id, 1, &[(&id, ask::assignment("t", &[0]))]));
+    // The same order is the same member; another one makes the group choose another protocol.
+    assert_eq!(client.call(JOIN, &by("range", "roundrobin")).generation_id, 1);
+    let changed = client.call(JOIN, &by("roundrobin", "range"));
     assert_eq!((changed.error_code, changed.generation_id), (code::NONE, 2));
     assert_eq!(changed.protocol_name.as_deref(), Some("roundrobin"));
     assert!(changed.member_id != before.member_id && !changed.skip_assignment);

@@ -9,6 +9,7 @@ use kafka_protocol::protocol::{Request, StrBytes};
 
 use super::golden::{Capture, response, versions};
 use crate::groups::ask;
+use crate::groups::member::FIRST;
 use crate::support::request::{name, text};
 
 /// A member id as clients give them to themselves (KIP-1082), and one of another member.
@@ -220,7 +221,7 @@ fn offset_fetch() {
                 let asked = ask::offsets_of("consumer", Some(("golden", &[0])));
                 asked.with_member_id(Some(text(member))).with_member_epoch(epoch)
             };
-            groups.extend([of(OWN_ID, 1), of(OWN_ID, 7), of(OTHER_ID, 1)]);
+            groups.extend([of(OWN_ID, FIRST), of(OWN_ID, 7), of(OTHER_ID, FIRST)]);
         }
         capture.exchange("OffsetFetch", version, &ask::fetch_offsets(groups).with_require_stable(true));
     }
@@ -317,14 +318,18 @@ fn consumer_group_heartbeat() {
         }
         capture.note("ConsumerGroupHeartbeat that joins", version, "response", &answer);
         let own = |epoch| ask::beat(&group, &id, epoch).with_instance_id(Some(text("one")));
-        capture.exchange("ConsumerGroupHeartbeat", version, &own(1));
-        let full = own(1)
+        capture.exchange("ConsumerGroupHeartbeat", version, &own(FIRST));
+        let full = own(FIRST)
             .with_rebalance_timeout_ms(60_000)
             .with_subscribed_topic_names(Some(vec![name("golden")]))
             .with_topic_partitions(ask::owned(topic, &[0, 1]));
         capture.exchange("ConsumerGroupHeartbeat that says all", version, &full);
         capture.exchange("ConsumerGroupHeartbeat of another epoch", version, &own(7));
-        capture.exchange("ConsumerGroupHeartbeat of a stranger", version, &ask::beat(&group, OTHER_ID, 1));
+        capture.exchange(
+            "ConsumerGroupHeartbeat of a stranger",
+            version,
+            &ask::beat(&group, OTHER_ID, FIRST),
+        );
         let other = ask::enter(&group, OTHER_ID, &["golden"]).with_instance_id(Some(text("one")));
         capture.exchange("ConsumerGroupHeartbeat in a place that is taken", version, &other);
         let assignor = ask::enter(&group, OTHER_ID, &["golden"]).with_server_assignor(Some(text("best")));
