@@ -2,6 +2,7 @@
 
 mod data;
 mod disk;
+mod groups;
 mod hostile;
 mod restart;
 mod support;

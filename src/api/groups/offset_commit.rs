@@ -1,7 +1,5 @@
 //! OffsetCommit (key 8): a group's progress, durable before the answer.
 
-use std::collections::HashMap;
-
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequest;
 use kafka_protocol::messages::offset_commit_response::{
@@ -23,23 +21,24 @@ const RETENTION: std::ops::RangeInclusive<i16> = 2..=4;
 pub fn handle(context: &Context, request: OffsetCommitRequest) -> Answering<OffsetCommitResponse> {
     let image = context.services.image();
     let mut commits = Vec::new();
+    // For each partition in the order of the request: whether it exists, and so has a commit.
+    let mut exists = Vec::new();
     for topic in &request.topics {
-        let Some(known) = image.topic(&topic.name) else {
-            continue;
-        };
-        let existing =
-            topic.partitions.iter().filter(|wanted| (0..known.partitions).contains(&wanted.partition_index));
-        commits.extend(existing.map(|wanted| Commit {
-            of: OffsetKey { topic: known.id, partition: wanted.partition_index },
-            offset: wanted.committed_offset,
-            leader_epoch: wanted.committed_leader_epoch,
-            metadata: wanted.committed_metadata.as_ref().map_or("", |metadata| metadata.as_str()).into(),
-        }));
+        let known = image.topic(&topic.name);
+        for wanted in &topic.partitions {
+            let known = known.filter(|known| (0..known.partitions).contains(&wanted.partition_index));
+            exists.push(known.is_some());
+            commits.extend(known.map(|known| Commit {
+                of: OffsetKey { topic: known.id, partition: wanted.partition_index },
+                offset: wanted.committed_offset,
+                leader_epoch: wanted.committed_leader_epoch,
+                metadata: wanted.committed_metadata.as_ref().map_or("", |metadata| metadata.as_str()).into(),
+            }));
+        }
     }
     if commits.is_empty() {
-        return Answering::Now(shaped(&request, |_, _| None));
+        return Answering::Now(shaped(&request, || None));
     }
-    let keys: Vec<OffsetKey> = commits.iter().map(|commit| commit.of).collect();
     let committer = Committer {
         member_id: request.member_id.to_string(),
         instance_id: shape::owned(&request.group_instance_id),
@@ -50,27 +49,27 @@ pub fn handle(context: &Context, request: OffsetCommitRequest) -> Answering<Offs
     let group = request.group_id.to_string();
     let held = context.services.groups.commit(&group, &committer, context.version, commits, retention_ms);
     held.answer(move |answer: Result<Vec<Committed>, GroupError>| {
-        let codes: HashMap<OffsetKey, i16> = match answer {
-            Ok(results) => {
-                let code = |result: Committed| result.map_or_else(|error| error.code(), |()| NONE);
-                keys.into_iter().zip(results.into_iter().map(code)).collect()
-            }
-            Err(error) => keys.into_iter().map(|of| (of, error.code())).collect(),
+        let code = |result: Committed| result.map_or_else(|error| error.code(), |()| NONE);
+        // A partition that comes twice has two results.
+        let (results, of_all) = match answer {
+            Ok(results) => (results, None),
+            Err(error) => (Vec::new(), Some(error.code())),
         };
-        shaped(&request, |name, partition| {
-            let topic = image.topic(name)?.id;
-            codes.get(&OffsetKey { topic, partition }).copied()
+        let mut results = results.into_iter().map(code);
+        let mut exists = exists.into_iter();
+        shaped(&request, || {
+            exists.next().filter(|exists| *exists).and_then(|_| of_all.or_else(|| results.next()))
         })
     })
 }
 
-fn shaped(request: &OffsetCommitRequest, code: impl Fn(&str, i32) -> Option<i16>) -> OffsetCommitResponse {
+/// `code` gives the code of each partition in turn; none for one that does not exist.
+fn shaped(request: &OffsetCommitRequest, mut code: impl FnMut() -> Option<i16>) -> OffsetCommitResponse {
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
-            let code = code(&topic.name, partition.partition_index);
             OffsetCommitResponsePartition::default()
                 .with_partition_index(partition.partition_index)
-                .with_error_code(code.unwrap_or(ResponseError::UnknownTopicOrPartition.code()))
+                .with_error_code(code().unwrap_or(ResponseError::UnknownTopicOrPartition.code()))
         });
         OffsetCommitResponseTopic::default()
             .with_name(topic.name.clone())

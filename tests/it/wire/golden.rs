@@ -1,7 +1,9 @@
 //! Request and response bytes of every API and version, in `tests/golden/wire`.
 //!
 //! Everything that would differ from run to run is pinned by the broker's settings and directory (cluster id, address,
-//! times) or masked by name in [`Capture::exchange`] (topic ids, the data directory and its room).
+//! times) or masked by name in [`Capture::exchange`]: topic ids by [`MASKED_ID`], the random part of member ids by
+//! [`MASKED_MEMBER`], the data directory and its room by fixed values. A mask is as long as what it stands for, so that
+//! lengths are the broker's own.
 
 use std::fs;
 
@@ -30,24 +32,33 @@ use crate::support::{Client, TestBroker, batch};
 
 /// Stands for a topic id in the files.
 const MASKED_ID: Uuid = Uuid::from_bytes([0xaa; 16]);
+/// Stands for the random part of a member id in the files.
+pub(super) const MASKED_MEMBER: &str = "mmmmmmmm-mmmm-mmmm-mmmm-mmmmmmmmmmmm";
 /// A fixed moment, milliseconds since the epoch.
-const BEGIN_MS: i64 = 1_700_000_000_000;
+pub(super) const BEGIN_MS: i64 = 1_700_000_000_000;
 /// First Produce and Fetch version that names topics by id.
 const TOPIC_ID_FROM: i16 = 13;
 
 /// What one API says, version by version.
-struct Capture {
-    broker: TestBroker,
-    client: Client,
-    topic_id: Uuid,
+pub(super) struct Capture {
+    pub(super) broker: TestBroker,
+    pub(super) client: Client,
+    pub(super) topic_id: Uuid,
+    /// Random parts of member ids that the broker has given out.
+    members: Vec<String>,
     text: String,
 }
 
 impl Capture {
     /// A broker whose answers do not depend on the run, with the topic `golden` of two partitions; the first holds one
     /// batch of two records.
-    fn begin() -> Capture {
-        let settings = [("advertised.listeners", "PLAINTEXT://tide.example:9092"), ("num.partitions", "2")];
+    pub(super) fn begin() -> Capture {
+        let settings = [
+            ("advertised.listeners", "PLAINTEXT://tide.example:9092"),
+            ("num.partitions", "2"),
+            ("group.initial.rebalance.delay.ms", "0"),
+            ("offset.metadata.max.bytes", "16"),
+        ];
         let broker = TestBroker::prepared(&settings, |path| {
             let identity = "cluster.id=AAAAAAAAAAAAAAAAAAAAAQ\nnode.id=1\nversion=1\n";
             fs::write(path.join("meta.properties"), identity).expect("an identity");
@@ -56,30 +67,40 @@ impl Capture {
         let topic_id = client.create_topic("golden", 2, &[("retention.ms", "-1")]);
         let answer = client.produce("golden", 0, batch::at(BEGIN_MS, &["one", "two"]));
         assert_eq!((answer.error_code, answer.base_offset), (0, 0));
-        Capture { broker, client, topic_id, text: String::new() }
+        Capture { broker, client, topic_id, members: Vec::new(), text: String::new() }
     }
 
-    /// Sends a request and notes both frames, topic ids masked.
-    fn exchange<Q: Request>(&mut self, what: &str, version: i16, request: &Q) -> Vec<u8> {
+    /// From now on the random part of this id, its last 36 characters, is masked.
+    pub(super) fn mask_member(&mut self, id: &str) {
+        let (_, random) = id.split_at(id.len() - MASKED_MEMBER.len());
+        assert!(Uuid::parse_str(random).is_ok(), "{id:?} does not end in a random id");
+        self.members.push(random.to_owned());
+    }
+
+    /// Sends a request and notes both frames, topic ids and member ids masked.
+    pub(super) fn exchange<Q: Request>(&mut self, what: &str, version: i16, request: &Q) -> Vec<u8> {
         let answer = self.ask(what, version, request);
         self.note(what, version, "response", &answer);
         answer
     }
 
-    fn ask<Q: Request>(&mut self, what: &str, version: i16, request: &Q) -> Vec<u8> {
+    pub(super) fn ask<Q: Request>(&mut self, what: &str, version: i16, request: &Q) -> Vec<u8> {
         let bytes = frame(i32::from(version) + 1, version, request);
         self.client.send(&bytes);
         self.note(what, version, "request", &bytes[4..]);
         self.client.read_frame().unwrap_or_else(|| panic!("{what} v{version} is not answered"))
     }
 
-    fn note(&mut self, what: &str, version: i16, side: &str, bytes: &[u8]) {
+    pub(super) fn note(&mut self, what: &str, version: i16, side: &str, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
         mask(&mut bytes, self.topic_id.as_bytes(), MASKED_ID.as_bytes());
+        for member in &self.members {
+            mask(&mut bytes, member.as_bytes(), MASKED_MEMBER.as_bytes());
+        }
         self.text.push_str(&format!("# {what} v{version} {side}, {} bytes\n{}\n", bytes.len(), dump(&bytes)));
     }
 
-    fn check(self, file: &str) {
+    pub(super) fn check(self, file: &str) {
         check(&format!("wire/{file}.txt"), &self.text);
         drop(self.client);
         drop(self.broker);
@@ -87,13 +108,13 @@ impl Capture {
 }
 
 /// All versions of a request that are served.
-fn versions<Q: Request>() -> std::ops::RangeInclusive<i16> {
+pub(super) fn versions<Q: Request>() -> std::ops::RangeInclusive<i16> {
     let entry = SERVED.iter().find(|entry| entry.key == Q::KEY).expect("the API is served");
     entry.min..=entry.max
 }
 
 /// The response in `answer`, whose first bytes are its header.
-fn response<Q: Request>(version: i16, answer: &[u8]) -> Q::Response {
+pub(super) fn response<Q: Request>(version: i16, answer: &[u8]) -> Q::Response {
     crate::support::client::decode::<Q>(version, answer.to_vec()).1
 }
 

@@ -2,4 +2,5 @@
 
 mod api_versions;
 mod golden;
+mod golden_groups;
 mod order;
