@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 
 import pytest
@@ -19,7 +18,6 @@ from confluent_kafka import (
 from kafka import KafkaAdminClient
 from kafka import TopicPartition as KafkaPythonPartition
 
-from conftest import run
 from groups.members import PARTITIONS
 
 TOOLS = "org.apache.kafka.tools"
@@ -29,13 +27,9 @@ STYLES = {"eager": "Classic", "consumer": "Consumer"}
 
 
 @pytest.fixture
-def command(java, broker):
+def command(tool):
     """A function that runs ConsumerGroupCommand and returns what it printed."""
-
-    def call(*arguments) -> str:
-        return run(java(f"{TOOLS}.consumer.group.ConsumerGroupCommand", "--bootstrap-server", broker.bootstrap, *arguments))
-
-    return call
+    return lambda *arguments: tool(f"{TOOLS}.consumer.group.ConsumerGroupCommand", *arguments)
 
 
 def table(printed: str) -> list[dict[str, str]]:
@@ -86,7 +80,7 @@ both = pytest.mark.parametrize("group", STYLES, indirect=True)
 
 
 @both
-def test_list_and_describe(request, group, command, java):
+def test_list_and_describe(request, group, command, tool):
     style = request.node.callspec.params["group"]
     kind, member_shares = STYLES[style], {frozenset(share) for share in group.shares()}
 
@@ -97,7 +91,7 @@ def test_list_and_describe(request, group, command, java):
     other = "Consumer" if kind == "Classic" else "Classic"
     assert group.name not in command("--list", "--state", "Stable", "--type", other)
     assert group.name not in command("--list", "--state", "Empty,Dead")
-    overview = run(java(f"{TOOLS}.GroupsCommand", "--bootstrap-server", group.bootstrap, "--list"))
+    overview = tool(f"{TOOLS}.GroupsCommand", "--list")
     (row,) = (row for row in table(overview) if row["GROUP"] == group.name)
     assert (row["TYPE"], row["PROTOCOL"]) == (kind, "consumer")
 
@@ -193,17 +187,17 @@ def test_offsets_are_reset(new_group, command, tmp_path):
             assert rows == expected, f"{words} {effect}: {printed}"
             assert group.committed() == (before if effect == "--dry-run" else {**before, **expected}), (words, effect)
 
-    exported = command("--reset-offsets", "--group", group.name, *scope, "--to-current", "--export")
+    exported = command("--reset-offsets", "--group", group.name, *scope, "--to-current", "--export", "--dry-run")
     assert sorted(exported.split()) == sorted(f"{group.topic},{p},{o}" for p, o in group.committed().items())
 
 
-def test_group_configs(java, broker, new_group):
+def test_group_configs(tool, new_group):
     """Also those of a group that does not exist yet; a member of it then lives by them."""
     group = new_group("configs", "confluent-kafka")
     entity = ("--entity-type", "groups", "--entity-name", group.name)
 
-    def config(*words) -> str:
-        return run(java(CONFIG_COMMAND, "--bootstrap-server", broker.bootstrap, *entity, *words))
+    def config(*words, **options) -> str:
+        return tool(CONFIG_COMMAND, *entity, *words, **options)
 
     config("--alter", "--add-config", "consumer.session.timeout.ms=3000,consumer.heartbeat.interval.ms=300")
     assert group.name not in {entry.group_id for entry in group.admin.list_consumer_groups().result(30).valid}
@@ -211,10 +205,8 @@ def test_group_configs(java, broker, new_group):
         ("consumer.session.timeout.ms=1", "must be greater than or equal to group.consumer.min.session.timeout.ms"),
         ("consumer.no.such=1", "Unknown group config name: consumer.no.such"),
     ):
-        line = java(CONFIG_COMMAND, "--bootstrap-server", broker.bootstrap, *entity, "--alter", "--add-config", refused)
-        done = subprocess.run([str(word) for word in line], capture_output=True, text=True, timeout=60)
-        printed = done.stdout + done.stderr
-        assert done.returncode != 0 and "InvalidConfigurationException: " in printed and reason in printed, printed
+        printed = config("--alter", "--add-config", refused, fails=True)
+        assert "InvalidConfigurationException: " in printed and reason in printed, printed
     described = config("--describe")
     for setting in ("consumer.session.timeout.ms=3000", "consumer.heartbeat.interval.ms=300"):
         assert re.search(rf"^ *{re.escape(setting)} .*DYNAMIC_GROUP_CONFIG:{re.escape(setting)}", described, re.M), described

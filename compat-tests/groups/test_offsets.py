@@ -12,7 +12,6 @@ from kafka import TopicPartition as KafkaPythonPartition
 from kafka.errors import OffsetMetadataTooLargeError
 from kafka.structs import OffsetAndMetadata
 
-from conftest import run
 from groups.members import PATIENCE
 
 INTERNAL = "__consumer_offsets"
@@ -108,7 +107,7 @@ def test_a_topic_that_is_made_again_begins_anew(admin, outsider, new_topic):
         time.sleep(0.1)
 
 
-def test_the_internal_topic(broker, admin, outsider, new_topic, java):
+def test_the_internal_topic(broker, admin, outsider, new_topic, tool):
     """It is there once a coordinator was looked up, marked as internal, and nobody but the broker writes to it."""
     topic = new_topic("internal", partitions=1)
     consumer = outsider(f"group-{topic}")
@@ -119,9 +118,8 @@ def test_the_internal_topic(broker, admin, outsider, new_topic, java):
     marks = {entry["name"]: entry["is_internal"] for entry in described.describe_topics([INTERNAL, topic])}
     described.close()
     assert marks == {INTERNAL: True, topic: False}
-    command = java("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", broker.bootstrap, "--list")
-    assert INTERNAL in run(command).split()
-    without = run([*command, "--exclude-internal"]).split()
+    assert INTERNAL in tool("org.apache.kafka.tools.TopicCommand", "--list").split()
+    without = tool("org.apache.kafka.tools.TopicCommand", "--list", "--exclude-internal").split()
     assert topic in without and INTERNAL not in without
 
     before = committed(admin, f"group-{topic}")
