@@ -16,6 +16,8 @@ from kafka.structs import OffsetAndMetadata
 
 from groups.writer import Journal
 
+# A rebalance that ends just after a poll has timed out is lost to this client (3.0.12): it waits for ever.
+POLL_MS = 1000
 ASSIGNORS = {"eager": RangePartitionAssignor, "cooperative": CooperativeStickyAssignor}
 
 
@@ -60,7 +62,7 @@ def main(bootstrap: str, group: str, topic: str, style: str, path: str) -> None:
     )
     consumer.subscribe([topic], listener=Listener())
     while not journal.told_to_stop():
-        for partition, records in consumer.poll(timeout_ms=200, max_records=50).items():
+        for partition, records in consumer.poll(timeout_ms=POLL_MS, max_records=50).items():
             for record in records:
                 journal.handled(partition.partition, record.offset)
         commit(dict(journal.pending))
