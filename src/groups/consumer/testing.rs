@@ -155,6 +155,7 @@ impl Tested {
     /// Joins, and the answer comes at once.
     pub(crate) fn joined(&mut self, request: JoinRequest) -> JoinAnswer {
         let ticket = self.join(request);
+        self.wait(0);
         match self.answers.remove(&ticket) {
             Some((_, Answer::Join(answer))) => answer,
             other => panic!("no answer to the join, but {other:?}"),
