@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use super::classic::{ClassicGroup, OffsetsExpire};
+use super::classic::{ClassicGroup, OffsetsExpire, State};
 use super::consumer::{self, ConsumerGroup, StoredHead, StoredMember};
 use super::effects::{Answer, Effects, Notice, Now, RowKey, Ticket};
 use super::error::GroupError;
@@ -48,6 +48,9 @@ pub struct Context<'a> {
 /// Says of a stored head row which kind of group it is of.
 const CLASSIC: u8 = 1;
 const CONSUMER: u8 = 2;
+/// A classic group that had begun to rebalance when the row was written. It does so again after a restart: a group that was
+/// just converted may have no member who would make it.
+const CLASSIC_REBALANCING: u8 = 3;
 
 impl Group {
     /// Its id.
@@ -157,7 +160,8 @@ impl Group {
         match (self, key) {
             (Group::Classic(group), RowKey::Head) => {
                 let mut row = store::classic_group::encode(group);
-                row.insert(0, CLASSIC);
+                let is_rebalancing = group.state() == State::PreparingRebalance && group.len() > 0;
+                row.insert(0, if is_rebalancing { CLASSIC_REBALANCING } else { CLASSIC });
                 Some(row)
             }
             (Group::Consumer(group), RowKey::Head) => {
@@ -186,9 +190,12 @@ impl Group {
     ) -> Result<Self, BadRow> {
         let bad = |reason| BadRow { kind: "group", reason };
         match head.split_first() {
-            Some((&CLASSIC, head)) => {
+            Some((&kind @ (CLASSIC | CLASSIC_REBALANCING), head)) => {
                 let stored = store::classic_group::decode(head)?;
-                let group = ClassicGroup::restored(id, stored, &limits.classic, now, effects);
+                let mut group = ClassicGroup::restored(id, stored, &limits.classic, now, effects);
+                if kind == CLASSIC_REBALANCING && group.state() == State::Stable {
+                    group.rebalance("it was rebalancing".to_owned(), &limits.classic, now, effects);
+                }
                 Ok(Group::Classic(group))
             }
             Some((&CONSUMER, head)) => {
@@ -233,7 +240,10 @@ pub fn join(
         Some(Group::Consumer(_)) | None => {}
     }
     if !request.member_id.is_empty() {
-        return refuse(request, GroupError::UnknownMemberId, effects);
+        let has_protocols = !request.protocol_type.is_empty() && !request.protocols.is_empty();
+        let error =
+            if has_protocols { GroupError::UnknownMemberId } else { GroupError::InconsistentGroupProtocol };
+        return refuse(request, error, effects);
     }
     let mut group = ClassicGroup::new(Arc::clone(id), cx.now);
     group.join(request, ticket, limits, cx.now, effects);

@@ -15,6 +15,11 @@ use crate::metadata::{CreateTopicError, NewTopic};
 /// Key types: groups, transactions (KIP-98), share-group partitions (KIP-932).
 const KEY_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
 const GROUP: i8 = 0;
+/// Types that Kafka knows.
+const KNOWN_TYPES: std::ops::RangeInclusive<i8> = 0..=2;
+const WRONG_TYPE: &str = "The key type is neither of a group nor of a transactional id.";
+/// First version that says in words what is wrong.
+const MESSAGE_FROM: i16 = 1;
 /// First version that asks for several keys at once (KIP-699).
 const BATCHED_FROM: i16 = 4;
 
@@ -28,12 +33,18 @@ pub async fn handle(context: Context, request: FindCoordinatorRequest) -> FindCo
     let host = StrBytes::from_string(host);
     let node_id = BrokerId(if error == 0 { context.services.config.node_id } else { -1 });
     if context.version < BATCHED_FROM {
+        // Kafka says "NONE" where nothing is wrong; version 0 has no place for it.
+        let message = if error == 0 { "NONE" } else { WRONG_TYPE };
+        let message = Some(StrBytes::from_static_str(message)).filter(|_| context.version >= MESSAGE_FROM);
         return FindCoordinatorResponse::default()
             .with_error_code(error)
+            .with_error_message(message.or(Some(StrBytes::default())))
             .with_node_id(node_id)
             .with_host(host)
             .with_port(port);
     }
+    // Kafka knows this type and finds fault with the keys, without a word.
+    let message = if KNOWN_TYPES.contains(&request.key_type) { "" } else { WRONG_TYPE };
     let coordinators = request.coordinator_keys.into_iter().map(|key| {
         // The key is copied out of the request's frame only as a reference: it lives as long as this answer.
         Coordinator::default()
@@ -42,6 +53,7 @@ pub async fn handle(context: Context, request: FindCoordinatorRequest) -> FindCo
             .with_host(host.clone())
             .with_port(port)
             .with_error_code(error)
+            .with_error_message(Some(StrBytes::from_static_str(message)))
     });
     FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
 }

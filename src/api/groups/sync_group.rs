@@ -7,15 +7,19 @@ use super::shape::{self, text};
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
 use crate::groups::coordinator::Answering;
+use crate::groups::error::GroupError;
 use crate::groups::request::{SyncRequest, Synced};
 
-/// First version that names the protocol and its type (KIP-559).
+/// First version that names the protocol and its type, and has to (KIP-559).
 const PROTOCOL_FROM: i16 = 5;
 
 /// Answers when the leader has brought the assignments.
 pub fn handle(context: &Context, request: SyncGroupRequest) -> Answering<SyncGroupResponse> {
     let version = context.version;
     let group = request.group_id.as_str();
+    if version >= PROTOCOL_FROM && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
+        return Answering::Now(refused(GroupError::InconsistentGroupProtocol.code()));
+    }
     if let Err(code) = shape::check_group_id(group) {
         return Answering::Now(refused(code));
     }

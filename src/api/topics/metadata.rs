@@ -68,6 +68,7 @@ async fn named(
         && (context.version < MAY_FORBID_CREATION_FROM || request.allow_auto_topic_creation);
     let missing: Vec<NewTopic> = wanted
         .iter()
+        .filter(|topic| !is_by_id(context.version, topic))
         .filter_map(|topic| topic.name.as_ref())
         .filter(|name| may_create && image.topic(name).is_none())
         .map(|name| NewTopic {
@@ -104,6 +105,11 @@ async fn named(
     wanted.iter().map(|topic| look_up(context, request, &image, topic, &refused)).collect()
 }
 
+/// Java's client asks by id with an empty name beside it.
+fn is_by_id(version: i16, wanted: &MetadataRequestTopic) -> bool {
+    version >= BY_ID_FROM && (wanted.name.is_none() || !wanted.topic_id.is_nil())
+}
+
 fn look_up(
     context: &Context,
     request: &MetadataRequest,
@@ -111,10 +117,10 @@ fn look_up(
     wanted: &MetadataRequestTopic,
     refused: &HashMap<String, i16>,
 ) -> MetadataResponseTopic {
-    let by_id = context.version >= BY_ID_FROM && wanted.name.is_none();
+    let by_id = is_by_id(context.version, wanted);
     let found = match &wanted.name {
+        _ if by_id => image.topic_by_id(wanted.topic_id),
         Some(name) => image.topic(name),
-        None if by_id => image.topic_by_id(wanted.topic_id),
         None => None,
     };
     if let Some(topic) = found {
@@ -133,7 +139,9 @@ fn look_up(
         }
     };
     let name = match &wanted.name {
-        Some(name) => Some(name.clone()),
+        Some(name) if !by_id => Some(name.clone()),
+        Some(_) if context.version >= 12 => None,
+        Some(_) => Some(TopicName::default()),
         // The name may be absent only from version 12 on.
         None if context.version < 12 => Some(TopicName::default()),
         None => None,

@@ -46,7 +46,7 @@ pub(crate) struct Joining {
 
 impl ConsumerGroup {
     /// Checks a JoinGroup (`classicGroupJoinToConsumerGroup`). A refusal comes with the id that its answer names: the one that
-    /// the member is to join with, or the one it came with.
+    /// the member is to join with, or none.
     ///
     /// # Errors
     /// In Kafka's order: [`GroupError::InconsistentGroupProtocol`] when groups may not change their protocol;
@@ -60,27 +60,26 @@ impl ConsumerGroup {
         limits: &ConsumerLimits,
     ) -> Result<Joining, (String, GroupError)> {
         let is_new = request.member_id.is_empty();
-        let refuse = |member_id: &str, error| (member_id.to_owned(), error);
+        // Kafka names no member in most refusals of a consumer group.
+        let refuse = |error| (String::new(), error);
         if limits.migration == MigrationPolicy::Disabled {
-            return Err(refuse(&request.member_id, GroupError::InconsistentGroupProtocol));
+            return Err(refuse(GroupError::InconsistentGroupProtocol));
         }
         let id: Arc<str> =
             if is_new { request.new_member_id.as_str().into() } else { request.member_id.as_str().into() };
-        self.check_room(&id, limits).map_err(|error| refuse(&request.member_id, error))?;
+        self.check_room(&id, limits).map_err(refuse)?;
         drop_repeated(&mut request.protocols);
         if request.protocol_type != CONSUMER || !self.supports_any(&request.protocols) {
-            return Err(refuse(&request.member_id, GroupError::InconsistentGroupProtocol));
+            return Err(refuse(GroupError::InconsistentGroupProtocol));
         }
         if is_new && request.instance_id.is_none() && request.requires_known_member_id {
-            return Err(refuse(&id, GroupError::MemberIdRequired));
+            return Err((id.as_ref().to_owned(), GroupError::MemberIdRequired));
         }
-        let found = self
-            .find_joining(&id, request.instance_id.as_deref(), is_new)
-            .map_err(|error| refuse(&request.member_id, error))?;
+        let found = self.find_joining(&id, request.instance_id.as_deref(), is_new).map_err(refuse)?;
         let metadata =
             request.protocols.first().map(|protocol| protocol.metadata.clone()).unwrap_or_default();
         let Ok(subscription) = consumer_protocol::read_subscription(&metadata) else {
-            return Err(refuse(&request.member_id, GroupError::InconsistentGroupProtocol));
+            return Err(refuse(GroupError::InconsistentGroupProtocol));
         };
         Ok(Joining {
             id,

@@ -73,6 +73,9 @@ impl ConsumerGroup {
                 }
                 assigned = by_id(&assignment.partitions, topics);
             }
+            // What it owned when it last joined and has not said that it gave up: cooperative members give up after the
+            // generation began. Kafka forgets it, and lets another have it at the same time.
+            let kept = by_id(&subscription.owned, topics).difference(&assigned);
             // What a leader gave to two members is the target of the first only.
             let target = assigned.difference(&given);
             given.extend(target.iter());
@@ -85,11 +88,15 @@ impl ConsumerGroup {
                 topic_regex: None,
                 assignor: None,
                 standing: Standing {
-                    state: MemberState::Stable,
+                    state: if kept.is_empty() {
+                        MemberState::Stable
+                    } else {
+                        MemberState::UnrevokedPartitions
+                    },
                     epoch: generation,
                     previous_epoch: generation,
                     assigned: Owned::since(&assigned, generation),
-                    pending_revocation: Owned::default(),
+                    pending_revocation: Owned::since(&kept, generation),
                 },
                 target,
                 classic: Some(ClassicSide {
@@ -164,9 +171,11 @@ impl ConsumerGroup {
         self.all_changed(effects);
         let (id, changes, reported) = self.take_in(joining, topics, limits, now, effects);
         self.update_epoch(&id, changes, topics, limits, now, effects);
-        let is_stale = self.assignment_epoch < self.group_epoch;
+        let mut is_stale = self.assignment_epoch < self.group_epoch;
         if !is_stale {
             self.reconcile(&id, changes, Some(&reported), topics, now, effects);
+            // Kafka leaves members that wait for partitions without them until the next rebalance.
+            is_stale = self.unreconciled > 0;
         }
         let answer = joined(&self.members[&id]);
         let mut classic = self.into_classic(topics, now, effects);
@@ -178,8 +187,9 @@ impl ConsumerGroup {
         (answer, classic)
     }
 
-    /// The classic group of the members, all of whom speak the classic protocol: stable, with the target assignment and the
-    /// group epoch as its generation.
+    /// The classic group of the members, all of whom speak the classic protocol: stable, with the group epoch as its
+    /// generation, and with what they own as their assignments. Kafka takes the target assignment, which is the same for
+    /// members that have it; another's partitions are not yet theirs.
     pub(crate) fn into_classic(
         self,
         topics: &dyn TopicsView,
@@ -187,11 +197,13 @@ impl ConsumerGroup {
         effects: &mut Effects,
     ) -> ClassicGroup {
         self.all_changed(effects);
-        let mut targets = Vec::with_capacity(self.members.len());
+        let mut owned = Vec::with_capacity(self.members.len());
         let mut members = Vec::with_capacity(self.members.len());
         for (id, member) in self.members {
             let Some(classic) = member.stored.classic else { continue };
-            targets.push((Arc::clone(&id), member.stored.target));
+            let standing = &member.stored.standing;
+            let held = standing.assigned.partitions().union(&standing.pending_revocation.partitions());
+            owned.push((Arc::clone(&id), held));
             members.push(StoredClassicMember {
                 id,
                 instance_id: member.stored.instance_id,
@@ -204,9 +216,9 @@ impl ConsumerGroup {
         }
         let mut classic = ClassicGroup::converted(self.id, self.group_epoch, members, now, effects);
         let protocol = classic.protocol_name().unwrap_or_default().to_owned();
-        for (id, target) in targets {
+        for (id, held) in owned {
             let metadata = classic.member(&id).map(|member| member.metadata(&protocol)).unwrap_or_default();
-            classic.set_assignment(&id, encode_assignment(&target, &metadata, topics));
+            classic.set_assignment(&id, encode_assignment(&held, &metadata, topics));
         }
         effects.notice(Notice::Converted { to: "classic" });
         classic

@@ -25,6 +25,25 @@ mod target;
 mod topic_regex;
 mod validate;
 
+#[cfg(test)]
+mod classic_members_tests;
+#[cfg(test)]
+mod commit_tests;
+#[cfg(test)]
+mod convert_tests;
+#[cfg(test)]
+mod heartbeat_tests;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod session_tests;
+#[cfg(test)]
+mod static_tests;
+#[cfg(test)]
+mod subscription_tests;
+#[cfg(test)]
+pub(super) mod testing;
+
 pub use commit::CommitRight;
 pub use group::{ConsumerGroup, State, StoredHead};
 pub use member::{ClassicSide, LEFT_FOR_A_WHILE, Member, MemberState, Standing, StoredMember};

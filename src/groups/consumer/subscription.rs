@@ -16,7 +16,7 @@ pub(super) struct SharedRegex {
 }
 
 /// What all members of a group subscribe to.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Subscriptions {
     /// By how many members, and by how many expressions, a topic is subscribed to.
     names: HashMap<Arc<str>, usize>,

@@ -1,0 +1,61 @@
+//! The broker that a script is played to.
+
+use std::env;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Mutex, MutexGuard};
+
+use super::support::TestBroker;
+
+/// Names a running Kafka, `host:port`, that takes Tidelog's place.
+const REFERENCE: &str = "TIDELOG_REFERENCE";
+
+/// What the broker must be started with for the recordings to hold. Short timers are allowed so that scripts can wait
+/// for them, groups are small so that one can be full, and a consumer group is assigned as soon as it changes.
+pub const SETTINGS: &[(&str, &str)] = &[
+    ("auto.create.topics.enable", "false"),
+    ("group.consumer.assignment.interval.ms", "0"),
+    ("group.consumer.max.size", "4"),
+    ("group.consumer.min.heartbeat.interval.ms", "100"),
+    ("group.consumer.min.session.timeout.ms", "100"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("group.max.size", "4"),
+    ("group.min.session.timeout.ms", "100"),
+    ("node.id", "0"),
+    ("offsets.topic.replication.factor", "1"),
+];
+
+/// One script at a time on a reference broker, which all of them share.
+static REFERENCE_IN_USE: Mutex<()> = Mutex::new(());
+
+/// A broker to play to.
+pub enum Target {
+    /// A Tidelog in this process, of this script alone.
+    Tidelog(TestBroker),
+    /// A Kafka that was started before.
+    Reference(SocketAddr, #[allow(dead_code)] MutexGuard<'static, ()>),
+}
+
+impl Target {
+    /// The broker that the environment asks for.
+    pub fn start() -> Target {
+        let Ok(reference) = env::var(REFERENCE) else { return Target::Tidelog(TestBroker::with(SETTINGS)) };
+        let address = reference.to_socket_addrs().ok().and_then(|mut found| found.next());
+        let address = address.unwrap_or_else(|| panic!("{REFERENCE}={reference} is no host:port"));
+        // A script that failed leaves nothing behind that could disturb the next one.
+        let in_use = REFERENCE_IN_USE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Target::Reference(address, in_use)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Target::Tidelog(broker) => broker.address(),
+            Target::Reference(address, _) => *address,
+        }
+    }
+
+    /// Whether this is Kafka.
+    pub fn is_reference(&self) -> bool {
+        matches!(self, Target::Reference(..))
+    }
+}
