@@ -11,8 +11,12 @@ use tidelog::api::dispatch::Dispatcher;
 use tidelog::api::metrics::ApiMetrics;
 use tidelog::api::services::Services;
 use tidelog::broker::data_dir::DataDir;
+use tidelog::broker::group_settings;
 use tidelog::broker::topic_logs::TopicLogs;
 use tidelog::config::{BrokerConfig, Sources};
+use tidelog::groups::coordinator::Coordinator;
+use tidelog::groups::coordinator::metrics::GroupMetrics;
+use tidelog::groups::journal::JournalThread;
 use tidelog::metadata::store::cluster_id;
 use tidelog::metadata::{
     Controller, ControllerOptions, NewTopic, Overrides, PartitionLimit, ProducerIds, Topic,
@@ -39,6 +43,7 @@ pub struct InProcess {
     peer: Arc<Peer>,
     runtime: tokio::runtime::Runtime,
     _flusher: FlusherThread,
+    _journal: JournalThread,
     _dir: tempfile::TempDir,
 }
 
@@ -70,14 +75,24 @@ impl InProcess {
             new_topic_id: Arc::new(cluster_id::random_uuid),
         };
         let logs = Box::new(TopicLogs::new(registry.clone(), config.clone()));
-        let controller = runtime.block_on(Controller::open(state.clone(), identity, logs, options)).unwrap();
+        let controller =
+            Arc::new(runtime.block_on(Controller::open(state.clone(), identity, logs, options)).unwrap());
+        let watched = controller.clone();
+        let (groups, journal) = Coordinator::start(
+            state.clone(),
+            move || watched.image(),
+            group_settings::settings(&config, true),
+            GroupMetrics::register(&metrics).unwrap(),
+        )
+        .unwrap();
         let services = Arc::new(Services {
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
             metrics: ApiMetrics::register(&prometheus::Registry::new()).unwrap(),
             producer_ids: Arc::new(ProducerIds::new(Blocking::new(state, Blocking::DEFAULT_CALLS_MAX))),
+            groups,
             partitions: registry,
             checkpoints: Checkpoints::new(data_dir.path()),
-            controller: Arc::new(controller),
+            controller,
             config,
         });
         let new = NewTopic { name: "topic".into(), partitions, overrides: Overrides::default() };
@@ -89,6 +104,7 @@ impl InProcess {
             peer: Arc::new(Peer { remote: address, local: address, listener: "PLAINTEXT".into() }),
             runtime,
             _flusher: flusher,
+            _journal: journal,
             _dir: dir,
         }
     }

@@ -55,7 +55,7 @@ fn shaped(
         Err(error) => {
             return shape
                 .with_error_code(error.code())
-                .with_error_message(Some(text(error.to_string())))
+                .with_error_message(Some(shape::message(&error)))
                 .with_authorized_operations(NOT_ASKED);
         }
     };

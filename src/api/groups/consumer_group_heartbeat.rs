@@ -51,7 +51,7 @@ pub fn handle(
         Ok(answer) => shaped(answer),
         Err(error) => ConsumerGroupHeartbeatResponse::default()
             .with_error_code(error.code())
-            .with_error_message(Some(text(error.to_string()))),
+            .with_error_message(Some(shape::message(&error))),
     })
 }
 

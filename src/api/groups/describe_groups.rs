@@ -7,7 +7,7 @@ use kafka_protocol::messages::describe_groups_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::shape::text;
+use super::shape::{self, text};
 use crate::api::cluster::operations::{GROUP_OPERATIONS, NOT_ASKED};
 use crate::api::context::Context;
 use crate::api::error_code::{NONE, ToCode};
@@ -39,7 +39,7 @@ fn shaped(version: i16, group: GroupId, answer: Result<ClassicDescription, Group
             let is_error = version >= NOT_FOUND_FROM;
             return shape
                 .with_error_code(if is_error { error.code() } else { NONE })
-                .with_error_message(is_error.then(|| text(error.to_string())))
+                .with_error_message(is_error.then(|| shape::message(&error)))
                 .with_group_state(StrBytes::from_static_str("Dead"));
         }
         Err(error) => return shape.with_error_code(error.code()),

@@ -7,11 +7,21 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use crate::api::context::Context;
+use crate::groups::error::GroupError;
 use crate::groups::request::Client;
+use crate::protocol::guard::MAX_STRING_BYTES;
 
 /// An owned string as the wire types have it.
 pub fn text(owned: String) -> StrBytes {
     StrBytes::from_string(owned)
+}
+
+/// What is said of a refusal. It may quote what the client sent, and is cut where the whole would be longer than any client
+/// reads.
+pub fn message(error: &GroupError) -> StrBytes {
+    let mut message = error.to_string();
+    message.truncate(message.floor_char_boundary(MAX_STRING_BYTES));
+    text(message)
 }
 
 /// A copy that does not keep the request's frame in memory.
@@ -41,4 +51,19 @@ pub fn by_topic<T>(items: impl IntoIterator<Item = (Uuid, T)>) -> Vec<(Uuid, Vec
         topics[place].1.push(item);
     }
     topics
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        for (character, expected) in [("x", MAX_STRING_BYTES), ("ü", MAX_STRING_BYTES - 1)] {
+            let long = message(&GroupError::InvalidRequest(character.repeat(MAX_STRING_BYTES)));
+            assert_eq!(long.len(), expected);
+            assert!(long.as_str().ends_with(character));
+        }
+        assert_eq!(message(&GroupError::InvalidRequest("short".into())).as_str(), "short");
+    }
 }

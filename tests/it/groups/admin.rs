@@ -49,7 +49,7 @@ fn groups_are_listed_by_state_and_type() {
     for version in 0..=4 {
         let shown = |version, state: &'static str| if version >= 4 { state } else { "" };
         let expected: Vec<[&str; 4]> =
-            all.iter().map(|[id, kind, state, _]| [*id, *kind, shown(version, *state), ""]).collect();
+            all.iter().map(|[id, kind, state, _]| [*id, *kind, shown(version, state), ""]).collect();
         assert_eq!(listed(&mut client, version, &[], &[]), expected, "v{version}");
     }
     let ids = |client: &mut Client, states: &[&str], types: &[&str]| -> Vec<String> {

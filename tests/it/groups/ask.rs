@@ -76,8 +76,20 @@ pub fn protocol(name: &str, metadata: Bytes) -> JoinGroupRequestProtocol {
     JoinGroupRequestProtocol::default().with_name(text(name)).with_metadata(metadata)
 }
 
-/// SyncGroup; only a leader brings assignments.
+/// SyncGroup of version 5, which has to name the protocol (KIP-559); only a leader brings assignments.
 pub fn sync(
+    id: &str,
+    member_id: &str,
+    generation: i32,
+    assignments: &[(&str, Bytes)],
+) -> m::SyncGroupRequest {
+    sync_unnamed(id, member_id, generation, assignments)
+        .with_protocol_type(Some(text("consumer")))
+        .with_protocol_name(Some(text("range")))
+}
+
+/// SyncGroup of earlier versions.
+pub fn sync_unnamed(
     id: &str,
     member_id: &str,
     generation: i32,

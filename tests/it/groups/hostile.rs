@@ -171,7 +171,7 @@ fn nothing_that_a_client_names_reaches_the_log_raw() {
         let expression = ask::enter(CONTROL, "other\n\x1b[31m", &[])
             .with_subscribed_topic_regex(Some(text("(\n\x1b[31m")));
         assert_eq!(refused(&mut client, &expression), code::INVALID_REGULAR_EXPRESSION);
-        beat(&mut client, &expression.with_subscribed_topic_regex(Some(text("a\n\x1b[31m"))));
+        beat(&mut client, &expression.with_subscribed_topic_regex(Some(text("a\n\x1b.31m"))));
         assert_eq!(
             refused(&mut client, &ask::beat(CONTROL, "other\n\x1b[31m", 99)),
             code::FENCED_MEMBER_EPOCH

@@ -33,7 +33,11 @@ fn a_member_joins_lives_and_leaves_in_every_version() {
         assert!(joined.member_id.starts_with("it-"), "{}", joined.member_id);
 
         let (id, mine) = (joined.member_id.clone(), ask::assignment("t", &[0]));
-        let synced = client.call(version.min(SYNC), &ask::sync(&group, &id, 1, &[(&id, mine.clone())]));
+        let assignments = [(id.as_str(), mine.clone())];
+        let synced = match version {
+            0..SYNC => client.call(version, &ask::sync_unnamed(&group, &id, 1, &assignments)),
+            _ => client.call(SYNC, &ask::sync(&group, &id, 1, &assignments)),
+        };
         assert_eq!((synced.error_code, synced.assignment), (code::NONE, mine), "v{version}");
         let beat = client.call(version.min(HEARTBEAT), &ask::heartbeat(&group, &id, 1));
         assert_eq!(beat.error_code, code::NONE, "v{version}");
@@ -143,6 +147,8 @@ fn what_does_not_fit_the_group_is_refused() {
         let refused = client.call(JOIN, &ask::join("new", "").with_session_timeout_ms(timeout));
         assert_eq!(refused.error_code, code::INVALID_SESSION_TIMEOUT, "{timeout}");
     }
+    let no_name = ask::sync_unnamed("g", &joined.member_id, 1, &[]);
+    assert_eq!(client.call(SYNC, &no_name).error_code, code::INCONSISTENT_GROUP_PROTOCOL);
     let wrong_type = ask::sync("g", &joined.member_id, 1, &[]).with_protocol_type(Some(text("connect")));
     assert_eq!(client.call(SYNC, &wrong_type).error_code, code::INCONSISTENT_GROUP_PROTOCOL);
     let wrong_name = ask::sync("g", &joined.member_id, 1, &[]).with_protocol_name(Some(text("sticky")));

@@ -94,17 +94,19 @@ fn sync_group() {
         let group = format!("group-{version}");
         let id = capture.member(&group, None);
         let mine = [(id.as_str(), ask::assignment("golden", &[0, 1]))];
-        let mut request = ask::sync(&group, &id, 1, &mine);
+        let sync = if version >= 5 { ask::sync } else { ask::sync_unnamed };
+        capture.exchange("SyncGroup", version, &sync(&group, &id, 1, &mine));
+        capture.exchange("SyncGroup of another generation", version, &sync(&group, &id, 7, &[]));
+        capture.exchange("SyncGroup of a stranger", version, &sync(&group, "stranger", 1, &[]));
+        capture.exchange("SyncGroup of no group", version, &sync("", &id, 1, &[]));
         if version >= 5 {
-            request =
-                request.with_protocol_type(Some(text("consumer"))).with_protocol_name(Some(text("range")));
-        }
-        capture.exchange("SyncGroup", version, &request);
-        capture.exchange("SyncGroup of another generation", version, &ask::sync(&group, &id, 7, &[]));
-        capture.exchange("SyncGroup of a stranger", version, &ask::sync(&group, "stranger", 1, &[]));
-        if version >= 5 {
-            let request = ask::sync(&group, &id, 1, &[]).with_protocol_name(Some(text("sticky")));
+            let request = sync(&group, &id, 1, &[]).with_protocol_name(Some(text("sticky")));
             capture.exchange("SyncGroup with another protocol", version, &request);
+            capture.exchange(
+                "SyncGroup without a protocol",
+                version,
+                &ask::sync_unnamed(&group, &id, 1, &[]),
+            );
         }
     }
     capture.check("SyncGroup");
