@@ -113,6 +113,11 @@ impl Script {
         real
     }
 
+    /// From now on this id reads as the topic.
+    pub fn know_topic(&mut self, id: Uuid, name: &str) {
+        self.mask.know_topic(id, name);
+    }
+
     /// The id of a topic of this script, by its name on the broker.
     pub fn topic_id(&self, real: &str) -> Uuid {
         self.topics[real]

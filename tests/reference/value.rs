@@ -118,13 +118,14 @@ impl Reader<'_> {
         {
             word.push(next);
         }
-        match self.chars.peek() {
+        match self.chars.peek().copied() {
             Some('"') if word == "b" => Value::Bytes(self.raw_string()),
             Some('(') => {
                 let mut items = self.items('(', ')');
                 if items.len() == 1 { items.remove(0) } else { Value::List(items) }
             }
-            Some(' ') => {
+            // A number may be followed by the space before the end of its struct.
+            Some(' ') if self.chars.clone().nth(1) == Some('{') => {
                 self.expect(' ');
                 Value::Struct(self.fields())
             }
@@ -240,6 +241,7 @@ mod tests {
         list: Vec<Inner>,
         bytes: bytes::Bytes,
         empty: std::collections::BTreeMap<i32, i32>,
+        last: i32,
     }
 
     #[test]
@@ -252,11 +254,12 @@ mod tests {
             list: vec![Inner("x"), Inner("é")],
             bytes: bytes::Bytes::from_static(b"\0\"a\""),
             empty: Default::default(),
+            last: 7,
         };
         assert_eq!(
             Value::of(&message).to_string(),
             "{number: -3, name: \"a \\\"quoted\\\" name, with {braces}\\n\", none: null, some: \"\", \
-             list: [\"x\", \"é\"], bytes: b\"\\0\\\"a\\\"\", empty: []}"
+             list: [\"x\", \"é\"], bytes: b\"\\0\\\"a\\\"\", empty: [], last: 7}"
         );
     }
 

@@ -75,27 +75,36 @@ fn join_refused_by_a_stable_group() {
     });
 }
 
+/// What a script needs to come to the point where nobody else joins, milliseconds; then it waits for the rest of it.
+const REBALANCE_MS: i32 = 4_000;
+
+/// JoinGroup of a rebalance that ends while the script waits.
+fn bounded(group: &str, member: &str) -> JoinGroupRequest {
+    join(group, member).with_rebalance_timeout_ms(REBALANCE_MS)
+}
+
 #[test]
 fn join_full_group() {
     play("join-full-group", |s| {
         let group = s.name("group");
         s.step("one member, and three that wait for it");
-        let a = classic::stable(s, &group);
+        let a = s.call("a", 3, &bounded(&group, "")).member_id;
+        s.call("a", 3, &sync(&group, 1, &a, &[]));
         for connection in ["b", "c", "d"] {
-            s.park(connection, 3, &join(&group, ""));
+            s.park(connection, 3, &bounded(&group, ""));
         }
         s.step("preparing: only those who wait are counted, so a fifth one may wait too");
-        s.park("e", 3, &join(&group, ""));
+        s.park("e", 3, &bounded(&group, ""));
         for version in [3, 4, 9] {
             s.step(&format!("v{version} preparing: another one is too many"));
-            s.call("f", version, &join(&group, ""));
+            s.call("f", version, &bounded(&group, ""));
         }
         s.step("v9 preparing: a static member is too many");
-        s.call("f", 9, &join(&group, "").with_group_instance_id(some("static")));
+        s.call("f", 9, &bounded(&group, "").with_group_instance_id(some("static")));
         s.step("preparing: and now there is no room for the first one");
-        s.call("a", 3, &join(&group, &a));
+        s.call("a", 3, &bounded(&group, &a));
         s.call("a", 4, &heartbeat(&group, 1, &a));
-        s.step("it leaves, and the rebalance ends");
+        s.step("it is no member any more, and the rebalance ends when its time has run out");
         s.call("a", 1, &leave(&group, &a));
         let b = s.finish::<JoinGroupRequest>("b").member_id.to_string();
         for connection in ["c", "d", "e"] {
@@ -103,20 +112,20 @@ fn join_full_group() {
         }
         for version in [3, 4, 9] {
             s.step(&format!("v{version} a fifth one comes to a full group that completes a rebalance"));
-            s.call("f", version, &join(&group, ""));
+            s.call("f", version, &bounded(&group, ""));
         }
         s.step("the group is stable");
         s.call("b", 3, &sync(&group, 2, &b, &[]));
         for version in [3, 4, 9] {
             s.step(&format!("v{version} a fifth one comes to a full stable group"));
-            s.call("f", version, &join(&group, ""));
+            s.call("f", version, &bounded(&group, ""));
         }
         s.step("v9 a static member comes to a full stable group");
-        s.call("f", 9, &join(&group, "").with_group_instance_id(some("static")));
+        s.call("f", 9, &bounded(&group, "").with_group_instance_id(some("static")));
         s.step("full, and another protocol type");
-        s.call("f", 9, &join(&group, "").with_protocol_type("connect".into()));
+        s.call("f", 9, &bounded(&group, "").with_protocol_type("connect".into()));
         s.step("full, and an unknown member id");
-        s.call("f", 9, &join(&group, "nobody"));
+        s.call("f", 9, &bounded(&group, "nobody"));
     });
 }
 
@@ -125,18 +134,18 @@ fn join_pending_members() {
     play("join-pending-members", |s| {
         let group = s.name("pending");
         s.step("ids that were handed out: more than the group may have members");
-        let ids: Vec<_> = (0..5).map(|_| s.call("a", 9, &join(&group, "")).member_id).collect();
+        let ids: Vec<_> = (0..5).map(|_| s.call("a", 9, &bounded(&group, "")).member_id).collect();
         s.step("all but one who have an id join, the first at once");
-        s.call("a", 9, &join(&group, &ids[0]));
+        s.call("a", 9, &bounded(&group, &ids[0]));
         for (connection, id) in ["b", "c", "d"].iter().zip(&ids[1..]) {
-            s.park(connection, 9, &join(&group, id));
+            s.park(connection, 9, &bounded(&group, id));
         }
         s.step("the last one waits too");
-        s.park("e", 9, &join(&group, &ids[4]));
+        s.park("e", 9, &bounded(&group, &ids[4]));
         s.call("x", 3, &heartbeat(&group, 1, &ids[4]));
         s.step("no room for the first one");
-        s.call("a", 9, &join(&group, &ids[0]));
-        s.step("it leaves, and the rebalance ends");
+        s.call("a", 9, &bounded(&group, &ids[0]));
+        s.step("it is no member any more, and the rebalance ends when its time has run out");
         s.call("a", 1, &leave(&group, &ids[0]));
         for connection in ["b", "c", "d", "e"] {
             s.finish::<JoinGroupRequest>(connection);
