@@ -110,7 +110,26 @@ impl Script {
         let id = id.unwrap_or_else(|| panic!("{name} was not created: {created:?}"));
         self.mask.know_topic(id, name);
         self.topics.insert(real.clone(), id);
+        self.until_coordinated(&real);
         real
+    }
+
+    /// A topic is created before the coordinator knows it. Waits until a consumer, of a group that no script sees, is
+    /// given its partitions.
+    fn until_coordinated(&mut self, topic: &str) {
+        let deadline = Instant::now() + ANSWER_GUARD;
+        while Instant::now() < deadline {
+            let request = requests::enter(&format!("probe.{topic}"), "probe", &[topic]);
+            let answer = self.quiet(0, &request);
+            let is_given = answer.assignment.is_some_and(|given| !given.topic_partitions.is_empty());
+            if is_given || answer.member_id.is_none() {
+                break;
+            }
+            std::thread::sleep(POLL);
+        }
+        self.quiet(0, &requests::beat(&format!("probe.{topic}"), "probe", -1));
+        // Other groups' part of the coordinator is told at about the same time.
+        std::thread::sleep(POLL);
     }
 
     /// From now on this id reads as the topic.

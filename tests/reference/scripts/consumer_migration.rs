@@ -34,10 +34,10 @@ fn classic_requests_of_consumer_groups() {
         s.call("a", 1, &enter(&group, "m1", &[&topic]));
         s.step("classic requests of strangers and of the consumer itself");
         for member in ["nobody", "m1"] {
-            s.call("x", 4, &heartbeat(&group, 1, member));
-            s.call("x", 5, &sync(&group, 1, member, &[]));
-            s.call("x", 9, &join(&group, member).with_protocols(reads(&topic, &[])));
+            s.call("x", 4, &heartbeat(&group, 2, member));
+            s.call("x", 5, &sync(&group, 2, member, &[]));
         }
+        s.call("x", 9, &join(&group, "nobody").with_protocols(reads(&topic, &[])));
         s.call("x", 1, &leave(&group, "nobody"));
         s.call("x", 5, &leave_all(&group, &[("nobody", None)]));
         s.step("joins that are refused");
@@ -68,10 +68,10 @@ fn classic_requests_of_consumer_groups() {
             &sync(&group, joined.generation_id, &c, &[]).with_protocol_type(crate::requests::some("connect")),
         );
         s.step("the consumer gives up a partition");
-        let kept = s.call("a", 1, &beat(&group, "m1", 1).with_topic_partitions(owned(&[(id, &[0, 1])])));
+        let kept = s.call("a", 1, &beat(&group, "m1", 2).with_topic_partitions(owned(&[(id, &[0, 1])])));
         let kept = kept.assignment.and_then(|given| given.topic_partitions.into_iter().next());
         let kept = kept.map_or(vec![0], |of| of.partitions);
-        s.call("a", 1, &beat(&group, "m1", 1).with_topic_partitions(owned(&[(id, &kept)])));
+        s.call("a", 1, &beat(&group, "m1", 2).with_topic_partitions(owned(&[(id, &kept)])));
         s.step("the classic member is told, and is given it");
         s.call("c", 4, &heartbeat(&group, joined.generation_id, &c));
         let again = s.call("c", 9, &join(&group, &c).with_protocols(reads(&topic, &[])));
@@ -81,7 +81,7 @@ fn classic_requests_of_consumer_groups() {
         s.call("c", 9, &commit(&group, again.generation_id, &c, &[(&topic, 0, 1)]));
         s.call("c", 9, &commit(&group, 9, &c, &[(&topic, 0, 1)]));
         s.call("c", 7, &commit(&group, 9, &c, &[(&topic, 0, 1)]));
-        s.call("a", 9, &commit(&group, 2, "m1", &[(&topic, 0, 1)]));
+        s.call("a", 9, &commit(&group, 3, "m1", &[(&topic, 0, 1)]));
         s.step("a consumer heartbeat of the classic member");
         s.call("x", 1, &beat(&group, &c, again.generation_id));
         s.step("the consumer leaves: the group is a classic one");

@@ -69,7 +69,7 @@ fn offset_deletes() {
         s.step("a consumer group");
         let group = s.name("consumer");
         s.call("c", 1, &enter(&group, "m1", &[&one]));
-        s.call("c", 9, &commit(&group, 1, "m1", &[(&one, 0, 1), (&two, 0, 1)]));
+        s.call("c", 9, &commit(&group, 2, "m1", &[(&one, 0, 1), (&two, 0, 1)]));
         s.call("x", 0, &offset_delete(&group, &[(&one, &[0]), (&two, &[0])]));
     });
 }

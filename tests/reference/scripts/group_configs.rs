@@ -123,7 +123,7 @@ fn group_configs() {
         s.call("x", 1, &alter(&group, &[(HEARTBEAT, SET, Some("700"))]));
         s.call("m", 1, &enter(&group, "m1", &[&topic]));
         s.call("x", 1, &alter(&group, &[(HEARTBEAT, SET, Some("800"))]));
-        s.repeat("m", 1, &beat(&group, "m1", 1), |answer| answer.heartbeat_interval_ms == 800);
+        s.repeat("m", 1, &beat(&group, "m1", 2), |answer| answer.heartbeat_interval_ms == 800);
         s.step("the settings of a classic group are the same");
         let group = s.name("classic");
         super::classic::stable(s, &group);
