@@ -8,7 +8,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::{
-    ConsumerGroupDescribeRequest, CreateTopicsRequest, DescribeGroupsRequest, FindCoordinatorRequest,
+    ConsumerGroupDescribeRequest, CreateTopicsRequest, DeleteGroupsRequest, DescribeGroupsRequest,
+    FindCoordinatorRequest,
 };
 use kafka_protocol::protocol::Request;
 use uuid::Uuid;
@@ -84,10 +85,12 @@ impl Script {
         while Instant::now() < deadline {
             let described = self.quiet(5, &request);
             if described.groups.first().is_some_and(|group| group.error_code == 0) {
-                return;
+                break;
             }
             std::thread::sleep(POLL);
         }
+        // The one group whose name scripts share: another one may have left offsets there.
+        self.quiet(2, &DeleteGroupsRequest::default().with_groups_names(requests::groups(&[""])));
     }
 
     /// The steps as they were played.
@@ -202,6 +205,22 @@ impl Script {
             matches!(stream.peek(&mut [0]), Err(error) if is_late(error.kind()))
         };
         self.line(format!("{connection} . ({})", if waits { "still waits" } else { "does not wait" }));
+    }
+
+    /// Takes the answer to a request that waited and records nothing: the script says what is to be noted of it.
+    pub fn finish_unrecorded<Q>(&mut self, connection: &str) -> Q::Response
+    where
+        Q: Request,
+        Q::Response: Default,
+    {
+        let Some((version, early)) = self.parked.remove(connection) else { return Q::Response::default() };
+        let late = || self.connections.get_mut(connection).and_then(|open| open.read().ok());
+        early.or_else(late).map_or_else(Q::Response::default, |answer| decode::<Q>(version, answer).1)
+    }
+
+    /// Records what a script has found out of answers that are not recorded themselves.
+    pub fn note(&mut self, text: &str) {
+        self.line(format!("! {text}"));
     }
 
     /// Records the answer to a request that waited.

@@ -82,13 +82,24 @@ fn classic_requests_of_consumer_groups() {
         s.call("c", 9, &commit(&group, 9, &c, &[(&topic, 0, 1)]));
         s.call("c", 7, &commit(&group, 9, &c, &[(&topic, 0, 1)]));
         s.call("a", 9, &commit(&group, 3, "m1", &[(&topic, 0, 1)]));
-        s.step("a consumer heartbeat of the classic member");
-        s.call("x", 1, &beat(&group, &c, again.generation_id));
         s.step("the consumer leaves: the group is a classic one");
         s.call("a", 1, &beat(&group, "m1", -1));
         look(s, &group);
         s.call("c", 4, &heartbeat(&group, again.generation_id, &c));
         s.call("c", 9, &join(&group, &c).with_protocols(reads(&topic, &[])));
+        s.step("a consumer heartbeat of a classic member makes it a consumer");
+        let group = s.name("turns");
+        s.call("a", 1, &enter(&group, "m1", &[&topic]));
+        let c = s.call("c", 3, &join(&group, "").with_protocols(reads(&topic, &[])));
+        s.call("c", 1, &beat(&group, &c.member_id, c.generation_id));
+        look(s, &group);
+        s.call("c", 4, &heartbeat(&group, c.generation_id, &c.member_id));
+        s.step("a classic join of a consumer makes it a classic member, and the group of one a classic one");
+        let group = s.name("turns-back");
+        s.call("a", 1, &enter(&group, "m1", &[&topic]));
+        s.call("a", 9, &join(&group, "m1").with_protocols(reads(&topic, &[])));
+        look(s, &group);
+        s.call("a", 4, &heartbeat(&group, 2, "m1"));
     });
 }
 
