@@ -330,14 +330,16 @@ impl Script {
         let api = type_name::<Q>().rsplit("::").next().unwrap_or_default();
         let api = api.strip_suffix("Request").unwrap_or(api);
         let (given, default) = (Value::of(request), Value::of(&Q::default()));
+        // A timeout that is not shown is the usual one.
         let usual_timeout = Value::Word(requests::LONG_MS.to_string());
+        let is_shown = |name: &str, value: &Value| {
+            let is_default = default.field(name) == Some(value);
+            *value != usual_timeout && (!is_default || (api == "JoinGroup" && name.ends_with("timeout_ms")))
+        };
         let said = match given {
-            Value::Struct(fields) => Value::Struct(
-                fields
-                    .into_iter()
-                    .filter(|(name, value)| default.field(name) != Some(value) && *value != usual_timeout)
-                    .collect(),
-            ),
+            Value::Struct(fields) => {
+                Value::Struct(fields.into_iter().filter(|(name, value)| is_shown(name, value)).collect())
+            }
             other => other,
         };
         let said = self.mask.message(said, false, &mut Vec::new());

@@ -5,7 +5,7 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 /// Columns that an answer may take on one line.
-const LINE_COLUMNS: usize = 120;
+const LINE_COLUMNS: usize = 150;
 
 /// A value of a message. Newtypes and `Some` are left out: they are what they hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -225,7 +225,7 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::Value;
+    use super::{LINE_COLUMNS, Value};
 
     #[derive(Debug)]
     #[allow(dead_code)]
@@ -265,7 +265,8 @@ mod tests {
 
     #[test]
     fn what_is_too_long_for_a_line_is_laid_out() {
-        let long = Value::List(vec![Value::Text("x".repeat(100)), Value::Text("y".repeat(100))]);
+        let long =
+            Value::List(vec![Value::Text("x".repeat(LINE_COLUMNS)), Value::Text("y".repeat(LINE_COLUMNS))]);
         let lines = Value::Struct(vec![("list".into(), long), ("n".into(), Value::Word("1".into()))]).lines();
         assert_eq!(lines.len(), 7);
         assert_eq!((lines[1].as_str(), lines[5].as_str()), ("  list: [", "  n: 1,"));

@@ -16,7 +16,7 @@ fn with_metadata(mut request: OffsetCommitRequest, metadata: Option<String>) -> 
 fn offset_commit() {
     play("offset-commit", |s| {
         let topic = s.topic("topic", 2);
-        for version in 2..=9 {
+        for version in [2, 6, 7, 9] {
             let group = s.name(&format!("v{version}"));
             s.step(&format!("v{version} of a member of an unknown group"));
             s.call("x", version, &commit(&group, 1, "nobody", &[(&topic, 0, 1)]));

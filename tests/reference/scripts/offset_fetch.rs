@@ -14,7 +14,7 @@ fn offset_fetch() {
         let none = s.name("none");
         s.step("offsets are committed");
         s.call("x", 9, &commit(&group, -1, "", &[(&topic, 0, 10), (&topic, 2, 12), (&other, 0, 1)]));
-        for version in 1..=7 {
+        for version in [1, 2, 3, 5, 7] {
             s.step(&format!("v{version} some partitions"));
             s.call(
                 "x",
