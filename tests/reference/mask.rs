@@ -91,6 +91,11 @@ impl Mask {
                 self.member(&id);
                 Value::Text(self.text(&id))
             }
+            (_, Value::Text(text)) if is_filling(&text) => Value::Word(format!(
+                "<{} times {}>",
+                text.chars().count(),
+                text.chars().next().unwrap_or_default()
+            )),
             (_, Value::Text(text)) => Value::Text(self.text(&text)),
             ("metadata" | "member_metadata", Value::Bytes(bytes)) => match subscription(&bytes) {
                 Some(subscription) => Value::Word(self.text(&subscription)),
@@ -146,6 +151,14 @@ impl Mask {
             self.members.push((id.to_owned(), format!("<member-{}>", self.members.len() + 1)));
         }
     }
+}
+
+/// One character over and over, to make a text too long.
+fn is_filling(text: &str) -> bool {
+    const LONG: usize = 100;
+    let mut chars = text.chars();
+    let first = chars.next();
+    text.len() > LONG && chars.all(|next| Some(next) == first)
 }
 
 /// The code's name in Kafka.

@@ -8,7 +8,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::{
-    ConsumerGroupDescribeRequest, CreateTopicsRequest, DescribeGroupsRequest, FindCoordinatorRequest,
+    ConsumerGroupDescribeRequest, CreateTopicsRequest, DeleteGroupsRequest, DescribeGroupsRequest,
+    FindCoordinatorRequest,
 };
 use kafka_protocol::protocol::Request;
 use uuid::Uuid;
@@ -84,10 +85,12 @@ impl Script {
         while Instant::now() < deadline {
             let described = self.quiet(5, &request);
             if described.groups.first().is_some_and(|group| group.error_code == 0) {
-                return;
+                break;
             }
             std::thread::sleep(POLL);
         }
+        // The one group whose name scripts share: another one may have left offsets there.
+        self.quiet(2, &DeleteGroupsRequest::default().with_groups_names(requests::groups(&[""])));
     }
 
     /// The steps as they were played.
@@ -110,7 +113,31 @@ impl Script {
         let id = id.unwrap_or_else(|| panic!("{name} was not created: {created:?}"));
         self.mask.know_topic(id, name);
         self.topics.insert(real.clone(), id);
+        self.until_coordinated(&real);
         real
+    }
+
+    /// A topic is created before the coordinator knows it. Waits until a consumer, of a group that no script sees, is
+    /// given its partitions.
+    fn until_coordinated(&mut self, topic: &str) {
+        let deadline = Instant::now() + ANSWER_GUARD;
+        while Instant::now() < deadline {
+            let request = requests::enter(&format!("probe.{topic}"), "probe", &[topic]);
+            let answer = self.quiet(0, &request);
+            let is_given = answer.assignment.is_some_and(|given| !given.topic_partitions.is_empty());
+            if is_given || answer.member_id.is_none() {
+                break;
+            }
+            std::thread::sleep(POLL);
+        }
+        self.quiet(0, &requests::beat(&format!("probe.{topic}"), "probe", -1));
+        // Other groups' part of the coordinator is told at about the same time.
+        std::thread::sleep(POLL);
+    }
+
+    /// From now on this id reads as the topic.
+    pub fn know_topic(&mut self, id: Uuid, name: &str) {
+        self.mask.know_topic(id, name);
     }
 
     /// The id of a topic of this script, by its name on the broker.
@@ -178,6 +205,22 @@ impl Script {
             matches!(stream.peek(&mut [0]), Err(error) if is_late(error.kind()))
         };
         self.line(format!("{connection} . ({})", if waits { "still waits" } else { "does not wait" }));
+    }
+
+    /// Takes the answer to a request that waited and records nothing: the script says what is to be noted of it.
+    pub fn finish_unrecorded<Q>(&mut self, connection: &str) -> Q::Response
+    where
+        Q: Request,
+        Q::Response: Default,
+    {
+        let Some((version, early)) = self.parked.remove(connection) else { return Q::Response::default() };
+        let late = || self.connections.get_mut(connection).and_then(|open| open.read().ok());
+        early.or_else(late).map_or_else(Q::Response::default, |answer| decode::<Q>(version, answer).1)
+    }
+
+    /// Records what a script has found out of answers that are not recorded themselves.
+    pub fn note(&mut self, text: &str) {
+        self.line(format!("! {text}"));
     }
 
     /// Records the answer to a request that waited.
@@ -287,14 +330,16 @@ impl Script {
         let api = type_name::<Q>().rsplit("::").next().unwrap_or_default();
         let api = api.strip_suffix("Request").unwrap_or(api);
         let (given, default) = (Value::of(request), Value::of(&Q::default()));
+        // A timeout that is not shown is the usual one.
         let usual_timeout = Value::Word(requests::LONG_MS.to_string());
+        let is_shown = |name: &str, value: &Value| {
+            let is_default = default.field(name) == Some(value);
+            *value != usual_timeout && (!is_default || (api == "JoinGroup" && name.ends_with("timeout_ms")))
+        };
         let said = match given {
-            Value::Struct(fields) => Value::Struct(
-                fields
-                    .into_iter()
-                    .filter(|(name, value)| default.field(name) != Some(value) && *value != usual_timeout)
-                    .collect(),
-            ),
+            Value::Struct(fields) => {
+                Value::Struct(fields.into_iter().filter(|(name, value)| is_shown(name, value)).collect())
+            }
             other => other,
         };
         let said = self.mask.message(said, false, &mut Vec::new());

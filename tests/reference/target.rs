@@ -9,8 +9,9 @@ use super::support::TestBroker;
 /// Names a running Kafka, `host:port`, that takes Tidelog's place.
 const REFERENCE: &str = "TIDELOG_REFERENCE";
 
-/// What the broker must be started with for the recordings to hold. Short timers are allowed so that scripts can wait
-/// for them, groups are small so that one can be full, and a consumer group is assigned as soon as it changes.
+/// What the broker must be started with for the recordings to hold; a Kafka as well, and that one also with
+/// `group.consumer.assignor.offload.enable=false`. Short timers are allowed so that scripts can wait for them, groups
+/// are small so that one can be full, and a consumer group is assigned anew within the heartbeat that changed it.
 pub const SETTINGS: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "false"),
     ("group.consumer.assignment.interval.ms", "0"),
@@ -21,6 +22,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("group.max.size", "4"),
     ("group.min.session.timeout.ms", "100"),
     ("node.id", "0"),
+    ("offsets.topic.num.partitions", "3"),
     ("offsets.topic.replication.factor", "1"),
 ];
 

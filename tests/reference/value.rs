@@ -5,7 +5,7 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 /// Columns that an answer may take on one line.
-const LINE_COLUMNS: usize = 120;
+const LINE_COLUMNS: usize = 150;
 
 /// A value of a message. Newtypes and `Some` are left out: they are what they hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,13 +118,14 @@ impl Reader<'_> {
         {
             word.push(next);
         }
-        match self.chars.peek() {
+        match self.chars.peek().copied() {
             Some('"') if word == "b" => Value::Bytes(self.raw_string()),
             Some('(') => {
                 let mut items = self.items('(', ')');
                 if items.len() == 1 { items.remove(0) } else { Value::List(items) }
             }
-            Some(' ') => {
+            // A number may be followed by the space before the end of its struct.
+            Some(' ') if self.chars.clone().nth(1) == Some('{') => {
                 self.expect(' ');
                 Value::Struct(self.fields())
             }
@@ -224,7 +225,7 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::Value;
+    use super::{LINE_COLUMNS, Value};
 
     #[derive(Debug)]
     #[allow(dead_code)]
@@ -240,6 +241,7 @@ mod tests {
         list: Vec<Inner>,
         bytes: bytes::Bytes,
         empty: std::collections::BTreeMap<i32, i32>,
+        last: i32,
     }
 
     #[test]
@@ -252,17 +254,19 @@ mod tests {
             list: vec![Inner("x"), Inner("é")],
             bytes: bytes::Bytes::from_static(b"\0\"a\""),
             empty: Default::default(),
+            last: 7,
         };
         assert_eq!(
             Value::of(&message).to_string(),
             "{number: -3, name: \"a \\\"quoted\\\" name, with {braces}\\n\", none: null, some: \"\", \
-             list: [\"x\", \"é\"], bytes: b\"\\0\\\"a\\\"\", empty: []}"
+             list: [\"x\", \"é\"], bytes: b\"\\0\\\"a\\\"\", empty: [], last: 7}"
         );
     }
 
     #[test]
     fn what_is_too_long_for_a_line_is_laid_out() {
-        let long = Value::List(vec![Value::Text("x".repeat(100)), Value::Text("y".repeat(100))]);
+        let long =
+            Value::List(vec![Value::Text("x".repeat(LINE_COLUMNS)), Value::Text("y".repeat(LINE_COLUMNS))]);
         let lines = Value::Struct(vec![("list".into(), long), ("n".into(), Value::Word("1".into()))]).lines();
         assert_eq!(lines.len(), 7);
         assert_eq!((lines[1].as_str(), lines[5].as_str()), ("  list: [", "  n: 1,"));

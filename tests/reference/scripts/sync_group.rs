@@ -4,7 +4,7 @@ use kafka_protocol::messages::{JoinGroupRequest, SyncGroupRequest};
 
 use super::classic;
 use crate::play::play;
-use crate::requests::{join, some, sync};
+use crate::requests::{join, protocols, some, sync};
 
 #[test]
 fn sync_group() {
@@ -39,8 +39,7 @@ fn sync_group() {
         s.finish::<JoinGroupRequest>("c");
         s.step("a follower waits, and a rebalance comes before the leader's assignment");
         s.park("b3", 5, &sync(&group, 3, &b, &[]));
-        s.park("a", 3, &join(&group, &a));
-        s.still_waits("c");
+        s.park("a", 3, &join(&group, &a).with_protocols(protocols(&[("range", "changed")])));
         s.finish::<SyncGroupRequest>("b3");
     });
 }
