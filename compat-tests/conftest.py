@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -170,17 +171,24 @@ def broker(tmp_path_factory):
     shutil.rmtree(own.log_dir, ignore_errors=True)
 
 
-@pytest.fixture
-def own_broker(tmp_path):
+@contextmanager
+def running_broker(directory: Path, settings: dict | None = None):
     """A running broker for one scenario, which may kill and start it again."""
     if os.environ.get("KAFKA_BOOTSTRAP"):
         pytest.skip("a broker that this suite did not start is not killed")
-    own = Broker(tmp_path / "broker")
+    own = Broker(directory, settings=settings or {})
     own.start()
     yield own
     if own.process.poll() is None:
         own.kill()
     shutil.rmtree(own.log_dir, ignore_errors=True)
+
+
+@pytest.fixture
+def own_broker(tmp_path):
+    """A running broker for one scenario, which may kill and start it again."""
+    with running_broker(tmp_path / "broker") as own:
+        yield own
 
 
 _numbers = itertools.count(1)

@@ -3,8 +3,10 @@
     member.py BOOTSTRAP GROUP TOPIC STYLE JOURNAL [INSTANCE]
 
 STYLE is `eager`, `cooperative`, `consumer` (KIP-848), `regex` or `consumer-regex`. With INSTANCE the member is static.
+AUTO_OFFSET_RESET in the environment says what to do without a committed offset, `earliest` by default.
 """
 
+import os
 import re
 import sys
 
@@ -12,10 +14,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from groups.writer import Journal
 
-# Commits that a rebalance overtook: what is still this member's is committed after it.
+# Commits that a rebalance or the broker's death overtook: what is still this member's is committed after it.
 OVERTAKEN = {
     KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.STALE_MEMBER_EPOCH, KafkaError._ASSIGNMENT_LOST,
+    KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._WAIT_COORD, KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 }  # fmt: skip
 
 
@@ -26,9 +30,10 @@ def main(bootstrap: str, group: str, topic: str, style: str, path: str, instance
         "group.id": group,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
+        "auto.offset.reset": os.environ.get("AUTO_OFFSET_RESET", "earliest"),
         "topic.metadata.refresh.interval.ms": 1000,
         "max.poll.interval.ms": 60_000,
+        "reconnect.backoff.max.ms": 500,
     }
     if style.startswith("consumer"):
         config["group.protocol"] = "consumer"

@@ -11,9 +11,8 @@ import sys
 import pytest
 
 import conftest as root
-import flights
 from conftest import HERE, Broker, ExternalBroker, run
-from groups.members import PARTITIONS, Feed, Group, Member
+from groups.members import PARTITIONS, Feed, Group, Member, flight_rows
 from kcat.members import KcatMember
 from kcat.members import member_command as kcat_command
 from packages import kept
@@ -47,12 +46,7 @@ def new_topic(broker):
 @pytest.fixture(scope="session")
 def rows(small_set) -> list[tuple[int, bytes, bytes]]:
     """The first 20,000 flights: timestamp, key and value of each."""
-    found = []
-    for partition in range(flights.PARTITIONS):
-        for line in (small_set.input / f"{partition}.tsv").read_bytes().splitlines():
-            timestamp, key, value = line.split(b"\t", 2)
-            found.append((int(timestamp), key, value))
-    return found
+    return flight_rows(small_set)
 
 
 @pytest.fixture(scope="session")

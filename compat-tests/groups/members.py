@@ -12,15 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+import flights
 from conftest import HERE
 from groups.journal import Event, judge, owned_now, read_events
 
 PARTITIONS = 6
 # How long a member may take for something that has no limit of its own. Never what a scenario measures.
 PATIENCE = 60
+
+
+def flight_rows(data: flights.DataSet) -> list[tuple[int, bytes, bytes]]:
+    """Timestamp, key and value of each flight."""
+    rows = []
+    for partition in range(flights.PARTITIONS):
+        for line in (data.input / f"{partition}.tsv").read_bytes().splitlines():
+            timestamp, key, value = line.split(b"\t", 2)
+            rows.append((int(timestamp), key, value))
+    return rows
 
 
 @dataclass
@@ -30,6 +41,7 @@ class Member:
     name: str
     command: list
     directory: Path
+    environment: dict = field(default_factory=dict)
     process: subprocess.Popen | None = None
     ended: int = 0
 
@@ -42,7 +54,7 @@ class Member:
         return self.directory / f"{self.name}.log"
 
     def start(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(HERE)}
+        environment = {**os.environ, "PYTHONPATH": str(HERE), **self.environment}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [str(word) for word in self.command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
@@ -94,16 +106,23 @@ class Group:
     # (style, journal, instance or nothing) to a command line.
     command: Callable[..., list]
     kind: type[Member] = Member
+    # Beyond the suite's own, for the members.
+    environment: dict = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
 
     @functools.cached_property
     def admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.bootstrap})
+        return AdminClient({"bootstrap.servers": self.bootstrap, "reconnect.backoff.max.ms": 500})
+
+    def connect_anew(self) -> None:
+        """After a restart of the broker: librdkafka's admin client may wait for long on a coordinator that was away."""
+        self.__dict__.pop("admin", None)
 
     def start(self, name: str, style: str, *instance: str) -> Member:
+        self.directory.mkdir(exist_ok=True)
         journal = self.directory / f"{name}.journal"
         line = self.command(self.bootstrap, self.name, self.topic, style, journal, *instance)
-        member = self.members[name] = self.kind(name, line, self.directory)
+        member = self.members[name] = self.kind(name, line, self.directory, self.environment)
         member.start()
         return member
 
@@ -154,6 +173,19 @@ class Group:
             for entry in answer.result(30).topic_partitions
             if entry.topic == self.topic and entry.offset >= 0
         }
+
+    def set_offsets(self, offset: int) -> None:
+        """Commits an offset for each partition, as an administrator of a group without members does."""
+        wanted = [TopicPartition(self.topic, partition, offset) for partition in range(PARTITIONS)]
+
+        def done() -> bool:
+            answer = self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(self.name, wanted)])[self.name]
+            errors = {entry.error.code() for entry in answer.result(30).topic_partitions if entry.error}
+            # The first use of a coordinator makes the topic that Apache Kafka keeps offsets in.
+            assert errors <= {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}, errors
+            return not errors
+
+        self.await_that(done, f"offset {offset} is committed")
 
     def await_all_committed(self) -> None:
         self.await_that(lambda: self.committed() == self.ends(), "everything is committed")

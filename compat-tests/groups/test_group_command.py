@@ -158,8 +158,7 @@ def test_offsets_are_reset(new_group, command, tmp_path):
     group = new_group("reset", "confluent-kafka")
     fill(group.bootstrap, group.topic)
     middle, half = 7, PER_PARTITION // 2
-    where = [TopicPartition(group.topic, partition, middle) for partition in range(PARTITIONS)]
-    group.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group.name, where)])[group.name].result(30)
+    group.set_offsets(middle)
 
     file = tmp_path / "offsets.csv"
     file.write_text("".join(f"{group.topic},{partition},{partition + 3}\n" for partition in range(PARTITIONS)))
@@ -192,7 +191,7 @@ def test_offsets_are_reset(new_group, command, tmp_path):
 
 
 def test_group_configs(tool, new_group):
-    """Also those of a group that does not exist yet; a member of it then lives by them."""
+    """Of a group that does not exist yet, and of the same one once it has a member."""
     group = new_group("configs", "confluent-kafka")
     entity = ("--entity-type", "groups", "--entity-name", group.name)
 
