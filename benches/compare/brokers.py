@@ -17,7 +17,7 @@ import wire
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "compat-tests"))
-from packages import free_port, kafka_jars  # noqa: E402
+from packages import free_port, kafka_jars, kept  # noqa: E402
 
 NEVER = str(2**63 - 1)
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -72,9 +72,10 @@ class CpuMeter:
 class Broker:
     name = ""
 
-    def __init__(self, directory: Path, durability: str = "page-cache", label: str = ""):
+    def __init__(self, directory: Path, durability: str = "page-cache", label: str = "", settings: dict[str, str] | None = None):
         self.directory = directory / f"{self.name}{label}-{uuid.uuid4().hex[:6]}"
-        self.durability = durability
+        # What a case asks of both brokers alike.
+        self.settings = CLASSES[durability] | (settings or {})
         self.port = free_port()
         self.process: subprocess.Popen | None = None
         self.meter: CpuMeter | None = None
@@ -186,7 +187,7 @@ class Tidelog(Broker):
             "listeners": f"PLAINTEXT://{self.bootstrap}",
             "log.dirs": str(self.directory / "data"),
             "tidelog.metrics.listener": "",
-            **CLASSES[self.durability],
+            **self.settings,
         }
         return [str(self.program), "serve", *(word for k, v in settings.items() for word in ("--override", f"{k}={v}"))]
 
@@ -217,7 +218,7 @@ class Kafka(Broker):
             "share.coordinator.state.topic.min.isr": "1",
             # A deleted topic leaves the disk at once, as with Tidelog, instead of a minute later within some later block.
             "log.segment.delete.delay.ms": "100",
-            **CLASSES[self.durability],
+            **self.settings,
         }
         (self.directory / "server.properties").write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
         if (data / "meta.properties").exists():
@@ -236,11 +237,14 @@ class Loader:
     """The Java load program, alive for all blocks of a case."""
 
     def __init__(self) -> None:
-        options = ["-Xmx512m", "-Xms512m", "-XX:+UseSerialGC"]
-        command = java_command(options, Path(__file__).with_name("Load.java"))
+        command = self.command()
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.meter = CpuMeter(self.process.pid)
         self._answer()
+
+    def command(self) -> list[str]:
+        options = ["-Xmx512m", "-Xms512m", "-XX:+UseSerialGC"]
+        return java_command(options, Path(__file__).with_name("Load.java"))
 
     def _answer(self) -> str:
         line = self.process.stdout.readline().strip()
@@ -264,3 +268,16 @@ class Loader:
             self.process.kill()
             self.process.wait()
         self.meter.close()
+
+
+class GroupsLoader(Loader):
+    """The load on group coordinators: `groups/main.rs`, compiled once per content."""
+
+    def command(self) -> list[str]:
+        sources = sorted(Path(__file__).with_name("groups").glob("*.rs"))
+
+        def install(folder: Path) -> None:
+            main = Path(__file__).with_name("groups") / "main.rs"
+            subprocess.run(["rustc", "--edition", "2024", "-O", "-o", folder / "load", main], check=True, timeout=300)
+
+        return [str(kept("bench-groups", sources, install) / "load")]

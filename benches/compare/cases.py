@@ -114,10 +114,10 @@ def fill(loader: Loader, broker: Broker, topic: str, gigabytes: float, partition
 class Both:
     """Tidelog and Kafka alive at once; only one of them has load at a time."""
 
-    def __init__(self, plan: Plan, durability: str, second=Kafka):
-        self.ours = Tidelog(plan.directory, durability, "-a")
-        self.theirs = second(plan.directory, durability, "-b")
-        self.loader = Loader()
+    def __init__(self, plan: Plan, durability: str, second=Kafka, settings: dict[str, str] | None = None, loader=Loader):
+        self.ours = Tidelog(plan.directory, durability, "-a", settings)
+        self.theirs = second(plan.directory, durability, "-b", settings)
+        self.loader = loader()
 
     def __enter__(self):
         try:

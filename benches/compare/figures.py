@@ -39,8 +39,9 @@ class Row:
     kafka: list[float] = field(default_factory=list)
     # Whether block n of one belongs to block n of the other; else the medians are divided.
     paired: bool = True
-    # The largest ratio, or the largest figure of Tidelog's, that is aimed at.
+    # The largest ratio, the smallest one, or the largest figure of Tidelog's, that is aimed at.
     ratio_target: float | None = None
+    ratio_least: float | None = None
     target: float | None = None
 
     def ratios(self) -> list[float]:
@@ -63,6 +64,9 @@ class Row:
         if self.ratio_target is not None and self.kafka:
             reached = median(self.ratios() or [median(self.tidelog) / median(self.kafka)]) <= self.ratio_target
             return f"<= {self.ratio_target:.2f} x: {'reached' if reached else 'MISSED'}"
+        if self.ratio_least is not None and self.kafka:
+            reached = median(self.ratios() or [median(self.tidelog) / median(self.kafka)]) >= self.ratio_least
+            return f">= {self.ratio_least:.2f} x: {'reached' if reached else 'MISSED'}"
         if self.target is not None:
             reached = median(self.tidelog) <= self.target
             return f"<= {self.target:g} {self.unit}: {'reached' if reached else 'MISSED'}"

@@ -17,15 +17,17 @@ from datetime import date
 from pathlib import Path
 
 import cases
+import group_cases
 from brokers import ROOT, Tidelog
 
 RESULTS = ROOT / "benches" / "RESULTS.md"
+CASES = cases.CASES | group_cases.CASES
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     number = lambda name, default: float(os.environ.get(name, default))  # noqa: E731
-    parser.add_argument("--case", action="append", choices=list(cases.CASES), help="only this one; may be repeated (BENCH_CASES=a,b)")
+    parser.add_argument("--case", action="append", choices=list(CASES), help="only this one; may be repeated (BENCH_CASES=a,b)")
     parser.add_argument("--pairs", type=int, default=int(number("BENCH_PAIRS", 8)), help="pairs of blocks (BENCH_PAIRS)")
     parser.add_argument("--gigabytes", type=float, default=number("BENCH_GB", 1), help="size of a block (BENCH_GB)")
     parser.add_argument("--seconds", type=float, default=number("BENCH_SECONDS", 8), help="length of a paced block (BENCH_SECONDS)")
@@ -34,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quiet", type=float, default=number("BENCH_QUIET_S", 20), help="seconds to wait at most for others to calm down before a pair (BENCH_QUIET_S)")  # fmt: skip
     parser.add_argument("--write-results", action="store_true", help="put the tables into benches/RESULTS.md, each in place of its case's earlier one")
     chosen = parser.parse_args()
-    chosen.case = chosen.case or [name for name in os.environ.get("BENCH_CASES", "").split(",") if name] or list(cases.CASES)
+    chosen.case = chosen.case or [name for name in os.environ.get("BENCH_CASES", "").split(",") if name] or list(CASES)
     return chosen
 
 
@@ -97,7 +99,7 @@ def main() -> int:
             )  # fmt: skip
             begin = time.monotonic()
             try:
-                table = cases.CASES[case](plan)
+                table = CASES[case](plan)
             except (RuntimeError, OSError, TimeoutError) as error:
                 print(f"### {case} failed: {error}\n", flush=True)
                 failed.append(case)

@@ -75,6 +75,22 @@ def delete_topic(topic: str) -> bytes:
     return struct.pack(">hhi", 20, 1, 1) + CLIENT + struct.pack(">i", 1) + _string(topic) + struct.pack(">i", 60_000)
 
 
+def find_coordinator(group: str) -> bytes:
+    """FindCoordinator v0: Kafka makes its offsets topic when this is first asked for."""
+    return struct.pack(">hhi", 10, 0, 1) + CLIENT + _string(group)
+
+
+def offset_fetch(group: str, topic: str, partitions) -> bytes:
+    """OffsetFetch v5."""
+    head = struct.pack(">hhi", 9, 5, 1) + CLIENT + _string(group) + struct.pack(">i", 1) + _string(topic)
+    return head + struct.pack(f">i{len(partitions)}i", len(partitions), *partitions)
+
+
+def list_groups() -> bytes:
+    """ListGroups v1."""
+    return struct.pack(">hhi", 16, 1, 1) + CLIENT
+
+
 class Connection:
     def __init__(self, port: int, timeout: float = 60):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
@@ -120,6 +136,47 @@ class Connection:
         answer = self.ask(produce(topic, records, partitions, acks))
         at = 4 + 2 + len(topic) + 4
         return [struct.unpack_from(">h", answer, at + 30 * place + 4)[0] for place in range(len(partitions))]
+
+
+    def committed(self, group: str, topic: str, partitions) -> list[int] | None:
+        """The offset of each partition, -1 for none; nothing while the coordinator is not ready."""
+        answer = self.ask(offset_fetch(group, topic, partitions))
+        if struct.unpack_from(">h", answer, len(answer) - 2) != (0,):
+            return None
+        # Behind the throttle time, one topic's name and the number of partitions.
+        at, offsets = 4 + 4 + 2 + len(topic) + 4, []
+        for _ in partitions:
+            index, offset, _epoch, length = struct.unpack_from(">iqih", answer, at)
+            (code,) = struct.unpack_from(">h", answer, at + 18 + max(length, 0))
+            if code:
+                return None
+            offsets.append(offset)
+            at += 18 + max(length, 0) + 2
+        return offsets
+
+    def groups(self) -> int | None:
+        """How many groups the broker lists; nothing while some of them are not loaded."""
+        code, count = struct.unpack_from(">hi", self.ask(list_groups()), 4)
+        return None if code else count
+
+
+def first_offsets(port: int, group: str, topic: str, partitions, alive, deadline_s: float = 120, retry_s: float = 0.001):
+    """The offsets of `group` when they were first answered, and when that was (time.monotonic)."""
+    until = time.monotonic() + deadline_s
+    while time.monotonic() < until:
+        try:
+            with Connection(port) as connection:
+                while time.monotonic() < until:
+                    connection.ask(find_coordinator(group))
+                    offsets = connection.committed(group, topic, partitions)
+                    if offsets is not None:
+                        return offsets, time.monotonic()
+                    time.sleep(retry_s)
+        except OSError:
+            if not alive():
+                raise RuntimeError("the broker exited") from None
+            time.sleep(retry_s)
+    raise TimeoutError(f"no offsets were answered within {deadline_s} s")
 
 
 def first_acknowledged(port: int, topic: str, alive, deadline_s: float = 120, retry_s: float = 0.001) -> float:
