@@ -5,7 +5,6 @@ use kafka_protocol::messages::consumer_group_heartbeat_request::ConsumerGroupHea
 use kafka_protocol::messages::consumer_group_heartbeat_response::{
     Assignment, ConsumerGroupHeartbeatResponse, TopicPartitions,
 };
-use uuid::Uuid;
 
 use super::shape::{self, text};
 use crate::api::context::Context;
@@ -13,6 +12,7 @@ use crate::api::error_code::ToCode;
 use crate::groups::assign::Partitions;
 use crate::groups::coordinator::Answering;
 use crate::groups::request::{ConsumerHeartbeat, ConsumerHeartbeatAnswer};
+use crate::metadata::store::cluster_id::{random_uuid, uuid_text};
 
 /// Joins, stays, or leaves; the answer says which partitions the member is to own.
 pub fn handle(
@@ -26,7 +26,8 @@ pub fn handle(
     let heartbeat = ConsumerHeartbeat {
         client: shape::client(context),
         member_id: request.member_id.to_string(),
-        new_member_id: Uuid::new_v4().to_string(),
+        // In the form in which clients give ids to themselves.
+        new_member_id: uuid_text(random_uuid()),
         member_epoch: request.member_epoch,
         instance_id: shape::owned(&request.instance_id),
         rack_id: shape::owned(&request.rack_id),

@@ -60,7 +60,7 @@ fn the_broker_gives_ids_in_version_0_and_wants_them_in_version_1() {
     let (_broker, mut client, _) = broker();
     let joined = client.call(0, &ask::enter("g", "", &["t"]));
     assert_eq!((joined.error_code, joined.member_epoch), (code::NONE, FIRST));
-    assert_eq!(joined.member_id.as_ref().map(|id| id.len()), Some(36), "{:?}", joined.member_id);
+    assert_eq!(joined.member_id.as_ref().map(|id| id.len()), Some(22), "{:?}", joined.member_id);
     let refused = client.call(1, &ask::enter("g", "", &["t"]));
     assert_eq!(refused.error_code, code::INVALID_REQUEST);
     assert_eq!(refused.error_message.as_deref(), Some("MemberId can't be empty."));

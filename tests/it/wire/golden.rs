@@ -2,7 +2,7 @@
 //!
 //! Everything that would differ from run to run is pinned by the broker's settings and directory (cluster id, address,
 //! times) or masked by name in [`Capture::exchange`]: topic ids by [`MASKED_ID`], the random part of member ids by
-//! [`MASKED_MEMBER`], the data directory and its room by fixed values. A mask is as long as what it stands for, so that
+//! [`MASKED_MEMBER`] or [`MASKED_SHORT_MEMBER`], the data directory and its room by fixed values. A mask is as long as what it stands for, so that
 //! lengths are the broker's own.
 
 use std::fs;
@@ -22,6 +22,7 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
+use tidelog::metadata::store::cluster_id::parse_uuid_text;
 use tidelog::protocol::catalog::SERVED;
 use uuid::Uuid;
 
@@ -32,8 +33,10 @@ use crate::support::{Client, TestBroker, batch};
 
 /// Stands for a topic id in the files.
 const MASKED_ID: Uuid = Uuid::from_bytes([0xaa; 16]);
-/// Stands for the random part of a member id in the files.
-pub(super) const MASKED_MEMBER: &str = "mmmmmmmm-mmmm-mmmm-mmmm-mmmmmmmmmmmm";
+/// Stands for the random part of a member id of the classic protocol in the files.
+const MASKED_MEMBER: &str = "mmmmmmmm-mmmm-mmmm-mmmm-mmmmmmmmmmmm";
+/// Stands for a member id of the consumer protocol that the broker has given out.
+const MASKED_SHORT_MEMBER: &str = "mmmmmmmmmmmmmmmmmmmmmm";
 /// A fixed moment, milliseconds since the epoch.
 pub(super) const BEGIN_MS: i64 = 1_700_000_000_000;
 /// First Produce and Fetch version that names topics by id.
@@ -70,10 +73,12 @@ impl Capture {
         Capture { broker, client, topic_id, members: Vec::new(), text: String::new() }
     }
 
-    /// From now on the random part of this id, its last 36 characters, is masked.
+    /// From now on the random part of this id is masked: its last 36 characters, or the whole of it when it is Kafka's 22
+    /// characters of base 64.
     pub(super) fn mask_member(&mut self, id: &str) {
-        let (_, random) = id.split_at(id.len() - MASKED_MEMBER.len());
-        assert!(Uuid::parse_str(random).is_ok(), "{id:?} does not end in a random id");
+        let random = &id[id.len().saturating_sub(MASKED_MEMBER.len())..];
+        let is_short = id.len() == MASKED_SHORT_MEMBER.len() && parse_uuid_text(id).is_some();
+        assert!(is_short || Uuid::parse_str(random).is_ok(), "{id:?} does not end in a random id");
         self.members.push(random.to_owned());
     }
 
@@ -95,7 +100,9 @@ impl Capture {
         let mut bytes = bytes.to_vec();
         mask(&mut bytes, self.topic_id.as_bytes(), MASKED_ID.as_bytes());
         for member in &self.members {
-            mask(&mut bytes, member.as_bytes(), MASKED_MEMBER.as_bytes());
+            let masked =
+                [MASKED_MEMBER, MASKED_SHORT_MEMBER].into_iter().find(|masked| masked.len() == member.len());
+            mask(&mut bytes, member.as_bytes(), masked.expect("one of the two forms").as_bytes());
         }
         self.text.push_str(&format!("# {what} v{version} {side}, {} bytes\n{}\n", bytes.len(), dump(&bytes)));
     }
