@@ -38,6 +38,10 @@ class Tenure:
     partition: int
     start: int
     end: int = FOREVER
+    # It ended because the group had already given the member up.
+    lost: bool = False
+    # When a commit that was acknowledged went out.
+    commits: list[int] = field(default_factory=list)
     # (time, offset) of each record that was handled.
     records: list[tuple[int, int]] = field(default_factory=list)
 
@@ -68,6 +72,7 @@ def tenures(member: str, events: list[Event], ended: int) -> tuple[list[Tenure],
     found: list[Tenure] = []
     wrong: list[str] = []
     current: dict[int, Tenure] = {}
+    asked: dict[int, int] = {}
     for event in events:
         partition = event.partition
         held = current.get(partition)
@@ -81,7 +86,7 @@ def tenures(member: str, events: list[Event], ended: int) -> tuple[list[Tenure],
             if held is None:
                 wrong.append(f"{member}: {event.kind} {partition} without having it")
                 continue
-            held.end = event.time
+            held.end, held.lost = event.time, event.kind == "lost"
             del current[partition]
         elif event.kind == "record":
             if held is None:
@@ -90,22 +95,31 @@ def tenures(member: str, events: list[Event], ended: int) -> tuple[list[Tenure],
             if held.records and event.offset != held.records[-1][1] + 1:
                 wrong.append(f"{member} handled {partition}@{event.offset} after {held.records[-1][1]} in one assignment")
             held.records.append((event.time, event.offset))
+        elif event.kind == "committing":
+            asked[partition] = event.time
+        elif event.kind == "committed" and held is not None:
+            held.commits.append(asked[partition])
     for held in current.values():
         held.end = ended
     return found, wrong
 
 
-def overlaps(every: list[Tenure]) -> list[str]:
-    """Partitions that two members had at a time."""
+def overlaps(every: list[Tenure], *, broker_died: bool = False) -> list[str]:
+    """Partitions that two members had at a time.
+
+    When the broker was away for longer than a session, a member may hear late that it lost a partition. Then nothing
+    that it did with the partition after it had a new owner may have been accepted.
+    """
     wrong = []
     for partition in sorted({tenure.partition for tenure in every}):
         latest: Tenure | None = None
         for tenure in sorted((t for t in every if t.partition == partition), key=lambda t: t.start):
             if latest is not None and tenure.start < latest.end:
-                wrong.append(
-                    f"partition {partition}: {tenure.member} was given it {(latest.end - tenure.start) / 1e6:.1f} ms "
-                    f"before {latest.member} was without it"
-                )
+                late = f"{(latest.end - tenure.start) / 1e6:.1f} ms before {latest.member} was without it"
+                if not (broker_died and latest.lost):
+                    wrong.append(f"partition {partition}: {tenure.member} was given it {late}")
+                elif any(asked > tenure.start for asked in latest.commits):
+                    wrong.append(f"partition {partition}: {latest.member} committed although {tenure.member} was given it {late}")
             if latest is None or tenure.end > latest.end:
                 latest = tenure
     return wrong
@@ -145,12 +159,12 @@ def never_handled(every: list[Tenure], ends: dict[int, int]) -> list[str]:
     return wrong
 
 
-def judge(journals: dict[str, tuple[list[Event], int]], ends: dict[int, int], *, exact_times: bool = True) -> list[str]:
+def judge(journals: dict[str, tuple[list[Event], int]], ends: dict[int, int], *, exact_times: bool = True, broker_died: bool = False) -> list[str]:
     """All that is wrong with a group's history; an empty list is what is wanted.
 
     `journals` has each member's events and the time at which its process was gone; `ends` the log end of each
     partition. Without `exact_times`, the events were stamped by somebody who watched the member from outside, later
-    than they happened, and nothing is concluded from an order in time.
+    than they happened, and nothing is concluded from an order in time. `overlaps` says what `broker_died` permits.
     """
     every: list[Tenure] = []
     wrong: list[str] = []
@@ -160,6 +174,6 @@ def judge(journals: dict[str, tuple[list[Event], int]], ends: dict[int, int], *,
         wrong += complaints
     wrong += never_handled(every, ends)
     if exact_times:
-        wrong += overlaps(every)
+        wrong += overlaps(every, broker_died=broker_died)
         wrong += handovers(every, [event for events, _ in journals.values() for event in events])
     return wrong

@@ -11,8 +11,8 @@ import struct
 import threading
 import time
 
-OFFSET_COMMIT, OFFSET_FETCH = 8, 9
-# The oldest version of each that Apache Kafka 4 serves and that knows "all partitions".
+OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
+# A version that Apache Kafka 4 serves; of OffsetFetch, the first that knows "all partitions".
 VERSION = 2
 # COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR: a broker that has just started.
 NOT_YET = {14, 15, 16}
@@ -49,6 +49,24 @@ def request(number: int, group: str, topic: str, partitions: int, offset: int) -
     for partition in range(partitions):
         body += struct.pack(">iqh", partition, offset, -1)
     return _framed(body)
+
+
+def commit(port: int, group: str, topic: str, partitions: int, offset: int, patience: float) -> None:
+    """One commit that is acknowledged; waits until the coordinator is there.
+
+    It is looked up first, which is what makes Apache Kafka create the topic that it keeps offsets in.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        with socket.create_connection(("127.0.0.1", port), timeout=patience) as connection:
+            connection.sendall(_framed(_header(FIND_COORDINATOR, 0) + _string(group) + b"\0"))
+            _answer(connection)
+            connection.sendall(request(1, group, topic, partitions, offset))
+            codes = errors(_answer(connection), 1, topic, partitions)
+        if codes == {0}:
+            return
+        assert codes <= NOT_YET and time.monotonic() < deadline, f"error codes {codes}"
+        time.sleep(0.05)
 
 
 def fetch(port: int, group: str, patience: float) -> dict[tuple[str, int], int]:
