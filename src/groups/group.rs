@@ -48,6 +48,8 @@ pub struct Context<'a> {
 /// Says of a stored head row which kind of group it is of.
 const CLASSIC: u8 = 1;
 const CONSUMER: u8 = 2;
+/// Length of a UUID as text.
+const UUID_LEN: usize = 36;
 /// A classic group that had begun to rebalance when the row was written. It does so again after a restart: a group that was
 /// just converted may have no member who would make it.
 const CLASSIC_REBALANCING: u8 = 3;
@@ -259,12 +261,16 @@ pub fn join(
 /// consumer protocol comes back with the classic one.
 fn join_consumer(
     slot: &mut Option<Group>,
-    request: JoinRequest,
+    mut request: JoinRequest,
     ticket: Ticket,
     cx: &Context<'_>,
     effects: &mut Effects,
 ) {
     let Some(Group::Consumer(group)) = slot else { return };
+    // In a consumer group an id is a UUID alone.
+    if let Some(at) = request.new_member_id.len().checked_sub(UUID_LEN).filter(|at| *at > 0) {
+        request.new_member_id = request.new_member_id.get(at..).unwrap_or_default().to_owned();
+    }
     let instance_id = request.instance_id.clone();
     let joining = match group.check_join(request, cx.topics, cx.limits) {
         Ok(joining) => joining,

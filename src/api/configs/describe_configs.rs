@@ -20,8 +20,9 @@ pub fn handle(context: &Context, request: DescribeConfigsRequest) -> DescribeCon
         match entries(context, resource) {
             Ok(entries) => {
                 let wanted = |entry: &ConfigEntry| match &resource.configuration_keys {
-                    Some(keys) => keys.iter().any(|key| key.as_str() == &*entry.name),
-                    None => true,
+                    Some(keys) if !keys.is_empty() => keys.iter().any(|key| key.as_str() == &*entry.name),
+                    // Kafka takes an empty list of keys for all keys.
+                    _ => true,
                 };
                 let configs = entries.into_iter().filter(wanted).map(|entry| describe(&request, entry));
                 result.with_configs(configs.collect())

@@ -84,7 +84,8 @@ fn of_member(version: i16, image: &MetadataImage, member: ConsumerMemberDescript
         .with_client_id(text(member.client.id))
         .with_client_host(text(member.client.host))
         .with_subscribed_topic_names(names.collect())
-        .with_subscribed_topic_regex(member.topic_regex.map(text))
+        // Kafka shows no expression as an empty one.
+        .with_subscribed_topic_regex(Some(member.topic_regex.map_or_else(StrBytes::default, text)))
         .with_assignment(assignment(image, member.assigned))
         .with_target_assignment(assignment(image, member.target))
         .with_member_type(kind)

@@ -1,5 +1,7 @@
 //! DeleteGroups (key 42): forgets groups without members, and their offsets.
 
+use std::collections::HashSet;
+
 use kafka_protocol::messages::delete_groups_request::DeleteGroupsRequest;
 use kafka_protocol::messages::delete_groups_response::{DeletableGroupResult, DeleteGroupsResponse};
 
@@ -9,7 +11,10 @@ use crate::groups::coordinator::Answering;
 
 /// Answers for each group.
 pub fn handle(context: &Context, request: DeleteGroupsRequest) -> Answering<DeleteGroupsResponse> {
-    let results = request.groups_names.into_iter().map(|group| {
+    let mut seen = HashSet::new();
+    // A group that is named twice is answered once, as in Kafka.
+    let named = request.groups_names.into_iter().filter(|group| seen.insert(group.clone()));
+    let results = named.map(|group| {
         let held = context.services.groups.delete(&group);
         held.answer(move |answer| {
             DeletableGroupResult::default()

@@ -26,12 +26,17 @@ pub fn handle(context: &Context, request: DescribeGroupsRequest) -> Answering<De
     let operations = if request.include_authorized_operations { GROUP_OPERATIONS } else { NOT_ASKED };
     let groups = request.groups.into_iter().map(|group| {
         let held = context.services.groups.describe_classic(&group);
-        held.answer(move |answer| shaped(version, group, answer).with_authorized_operations(operations))
+        held.answer(move |answer| shaped(version, group, operations, answer))
     });
     Answering::all(groups.collect()).map(|groups| DescribeGroupsResponse::default().with_groups(groups))
 }
 
-fn shaped(version: i16, group: GroupId, answer: Result<ClassicDescription, GroupError>) -> DescribedGroup {
+fn shaped(
+    version: i16,
+    group: GroupId,
+    operations: i32,
+    answer: Result<ClassicDescription, GroupError>,
+) -> DescribedGroup {
     let shape = DescribedGroup::default().with_group_id(group);
     let description = match answer {
         Ok(description) => description,
@@ -40,9 +45,12 @@ fn shaped(version: i16, group: GroupId, answer: Result<ClassicDescription, Group
             return shape
                 .with_error_code(if is_error { error.code() } else { NONE })
                 .with_error_message(is_error.then(|| shape::message(&error)))
-                .with_group_state(StrBytes::from_static_str("Dead"));
+                .with_group_state(StrBytes::from_static_str("Dead"))
+                .with_authorized_operations(if is_error { NOT_ASKED } else { operations });
         }
-        Err(error) => return shape.with_error_code(error.code()),
+        Err(error) => {
+            return shape.with_error_code(error.code()).with_authorized_operations(NOT_ASKED);
+        }
     };
     let members = description.members.into_iter().map(|member| {
         DescribedGroupMember::default()
@@ -58,4 +66,5 @@ fn shaped(version: i16, group: GroupId, answer: Result<ClassicDescription, Group
         .with_protocol_type(text(description.protocol_type))
         .with_protocol_data(text(description.protocol))
         .with_members(members.collect())
+        .with_authorized_operations(operations)
 }

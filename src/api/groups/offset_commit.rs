@@ -1,5 +1,7 @@
 //! OffsetCommit (key 8): a group's progress, durable before the answer.
 
+use std::collections::HashMap;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequest;
 use kafka_protocol::messages::offset_commit_response::{
@@ -63,17 +65,21 @@ pub fn handle(context: &Context, request: OffsetCommitRequest) -> Answering<Offs
     })
 }
 
-/// `code` gives the code of each partition in turn; none for one that does not exist.
+/// `code` gives the code of each partition in turn; none for one that does not exist. A topic that comes twice is answered
+/// once, and one without partitions not at all, as in Kafka.
 fn shaped(request: &OffsetCommitRequest, mut code: impl FnMut() -> Option<i16>) -> OffsetCommitResponse {
-    let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|partition| {
+    let mut topics: Vec<OffsetCommitResponseTopic> = Vec::with_capacity(request.topics.len());
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for topic in request.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
+        let place = *places.entry(topic.name.as_str()).or_insert_with(|| {
+            topics.push(OffsetCommitResponseTopic::default().with_name(topic.name.clone()));
+            topics.len() - 1
+        });
+        topics[place].partitions.extend(topic.partitions.iter().map(|partition| {
             OffsetCommitResponsePartition::default()
                 .with_partition_index(partition.partition_index)
                 .with_error_code(code().unwrap_or(ResponseError::UnknownTopicOrPartition.code()))
-        });
-        OffsetCommitResponseTopic::default()
-            .with_name(topic.name.clone())
-            .with_partitions(partitions.collect())
-    });
-    OffsetCommitResponse::default().with_topics(topics.collect())
+        }));
+    }
+    OffsetCommitResponse::default().with_topics(topics)
 }

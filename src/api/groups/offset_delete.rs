@@ -8,6 +8,7 @@ use kafka_protocol::messages::offset_delete_response::{
     OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 
+use super::shape;
 use crate::api::context::Context;
 use crate::api::error_code::{NONE, ToCode};
 use crate::groups::coordinator::Answering;
@@ -15,6 +16,9 @@ use crate::groups::offsets::OffsetKey;
 
 /// Answers for each partition, or for the group.
 pub fn handle(context: &Context, request: OffsetDeleteRequest) -> Answering<OffsetDeleteResponse> {
+    if let Err(code) = shape::check_group_id(&request.group_id) {
+        return Answering::Now(OffsetDeleteResponse::default().with_error_code(code));
+    }
     let image = context.services.image();
     let mut keys = Vec::new();
     for topic in &request.topics {
@@ -35,7 +39,7 @@ pub fn handle(context: &Context, request: OffsetDeleteRequest) -> Answering<Offs
             .into_iter()
             .zip(results.into_iter().map(|result| result.map_or_else(|error| error.code(), |()| NONE)))
             .collect();
-        let topics = request.topics.iter().map(|topic| {
+        let topics = request.topics.iter().filter(|topic| !topic.partitions.is_empty()).map(|topic| {
             let known = image.topic(&topic.name).map(|known| known.id);
             let partitions = topic.partitions.iter().map(|wanted| {
                 let partition = wanted.partition_index;

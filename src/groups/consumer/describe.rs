@@ -23,6 +23,8 @@ impl ConsumerGroup {
 
 fn describe(member: &Member) -> ConsumerMemberDescription {
     let stored = &member.stored;
+    let standing = &stored.standing;
+    let held = standing.assigned.partitions().union(&standing.pending_revocation.partitions());
     ConsumerMemberDescription {
         member_id: member.id.to_string(),
         instance_id: stored.instance_id.as_deref().map(str::to_owned),
@@ -31,7 +33,8 @@ fn describe(member: &Member) -> ConsumerMemberDescription {
         client: stored.client.clone(),
         topics: stored.topics.iter().map(|name| name.to_string()).collect(),
         topic_regex: stored.topic_regex.as_deref().map(str::to_owned),
-        assigned: by_topic(&stored.standing.assigned.partitions()),
+        // What it is to give up is still its own.
+        assigned: by_topic(&held),
         target: by_topic(&stored.target),
         is_classic: member.is_classic(),
     }

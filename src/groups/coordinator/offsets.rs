@@ -64,7 +64,7 @@ impl Coordinator {
             }
             let now_ms = cx.now.wall_ms;
             let results = commits.into_iter().map(|commit| {
-                if commit.metadata.len() > metadata_max {
+                if is_longer(&commit.metadata, metadata_max) {
                     return Err(GroupError::OffsetMetadataTooLarge);
                 }
                 let committed = CommittedOffset {
@@ -233,6 +233,11 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// Kafka counts UTF-16 units, of which there are never more than bytes.
+fn is_longer(text: &str, max: usize) -> bool {
+    text.len() > max && text.encode_utf16().count() > max
 }
 
 /// Whether a commit is accepted; a group is made for one from outside any (Kafka: `OffsetMetadataManager.validateOffsetCommit`).
