@@ -158,6 +158,17 @@ fn the_protocol_most_members_prefer_is_chosen() {
 }
 
 #[test]
+fn of_protocols_as_many_prefer_the_first_by_name_is_chosen() {
+    for preferred in [[["x", "y"], ["y", "x"]], [["y", "x"], ["x", "y"]]] {
+        let mut tested = Tested::new();
+        tested.join(JoinRequest { protocols: protocols(&preferred[0]), ..member("a") });
+        tested.join(JoinRequest { protocols: protocols(&preferred[1]), ..member("b") });
+        tested.wait(2 * DELAY_MS);
+        assert_eq!(tested.group.protocol_name(), Some("x"));
+    }
+}
+
+#[test]
 fn a_full_group_takes_nobody_in() {
     let mut tested = Tested::stable(&["a", "b"]);
     tested.limits.members_max = 2;

@@ -11,12 +11,15 @@ mod join;
 mod leave;
 mod member;
 mod rebalance;
+mod roster;
 mod session;
 mod subscription;
 mod sync;
 
 #[cfg(test)]
 mod commit_tests;
+#[cfg(test)]
+mod invariants;
 #[cfg(test)]
 mod join_tests;
 #[cfg(test)]

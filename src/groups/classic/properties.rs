@@ -1,19 +1,15 @@
 //! What holds of every group, whatever its members do and whenever they do it.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
-
 use proptest::prelude::*;
 
-use super::super::effects::{Answer, Effects, Ticket};
+use super::super::effects::{Answer, Ticket};
 use super::super::error::GroupError;
-use super::super::request::{JoinRequest, Joined, Protocol, SyncRequest};
-use super::group::JoinWait;
+use super::super::request::{JoinRequest, Protocol, SyncRequest};
+use super::State;
+use super::invariants::*;
 use super::testing::*;
-use super::{ClassicGroup, State};
-use crate::groups::store::classic_group::{StoredGroup, decode, encode};
 
-const SESSION_MAX: u64 = 120;
+const SESSION_MAX: u64 = 300;
 const REBALANCE_MAX: u64 = 200;
 const DELAY: u64 = 40;
 
@@ -62,7 +58,7 @@ fn act() -> impl Strategy<Value = Act> {
     let client = 0..CLIENTS;
     let off = prop_oneof![9 => Just(0), 1 => -1..=1];
     prop_oneof![
-        4 => (0..90_u64).prop_map(Act::Wait),
+        4 => (0..60_u64).prop_map(Act::Wait),
         3 => (client.clone(), any::<bool>(), any::<bool>(), 0..4_usize).prop_map(
             |(client, first_gets_id, skips, preference)| Act::Come { client, first_gets_id, skips, preference }
         ),
@@ -73,7 +69,7 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (client.clone(), off.clone())
             .prop_map(|(client, generation_off)| Act::Heartbeat { client, generation_off }),
         2 => (client.clone(), off).prop_map(|(client, generation_off)| Act::Commit { client, generation_off }),
-        1 => (client, any::<bool>()).prop_map(|(client, by_instance)| Act::Leave { client, by_instance }),
+        2 => (client, any::<bool>()).prop_map(|(client, by_instance)| Act::Leave { client, by_instance }),
         1 => any::<usize>().prop_map(|which| Act::Haunt { which }),
     ]
 }
@@ -136,8 +132,8 @@ impl World {
         JoinRequest {
             instance_id: (client >= 4).then(|| format!("i{client}")),
             protocols,
-            session_timeout_ms: i32::try_from(SESSION_MAX - 10 * offset).expect("small"),
-            rebalance_timeout_ms: i32::try_from(REBALANCE_MAX - 7 * offset).expect("small"),
+            session_timeout_ms: i32::try_from(SESSION_MAX - 40 * offset).expect("small"),
+            rebalance_timeout_ms: i32::try_from(REBALANCE_MAX - 30 * offset).expect("small"),
             ..member("")
         }
     }
@@ -287,127 +283,12 @@ impl World {
         assert!(group.generation() >= self.generation, "the generation went back");
         self.generation = group.generation();
         check_structure(group);
-        check_rebalance_ends(&self.tested);
+        // All that can be waited for, one after the other.
+        check_rebalance_ends(&self.tested, REBALANCE_MAX + SESSION_MAX + DELAY);
         if matches!(group.state(), State::Stable | State::Empty) && self.tested.writes > 0 {
             check_store(&self.tested);
         }
     }
-}
-
-fn check_structure(group: &ClassicGroup) {
-    let waiting = group.members().filter(|member| member.waiting_join.is_some()).count();
-    assert_eq!(group.waiting_joins, waiting);
-    assert_eq!(group.leader.is_none(), group.members.is_empty());
-    assert!(group.leader.as_ref().is_none_or(|leader| group.members.contains_key(leader)));
-    let instances: HashMap<Arc<str>, Arc<str>> = group
-        .members()
-        .filter_map(|member| Some((Arc::clone(member.instance_id()?), Arc::clone(member.id()))))
-        .collect();
-    assert_eq!(group.instances, instances);
-    let statics = group.members().filter(|member| member.instance_id().is_some()).count();
-    assert_eq!(statics, instances.len(), "two members share an instance id");
-    let mut support: HashMap<String, usize> = HashMap::new();
-    for protocol in group.members().flat_map(|member| member.protocols()) {
-        *support.entry(protocol.name.clone()).or_default() += 1;
-    }
-    assert_eq!(group.support, support);
-    let timers: BTreeSet<(u64, Arc<str>)> = group
-        .members()
-        .filter_map(|member| Some((member.timer?, Arc::clone(member.id()))))
-        .chain(group.pending.iter().map(|(id, at)| (*at, Arc::clone(id))))
-        .collect();
-    assert_eq!(group.timers, timers);
-    for (id, member) in &group.members {
-        assert_eq!(id, member.id());
-        assert!(!group.is_pending(id));
-        assert_eq!(member.timer.is_some(), member.session_ends.is_some());
-        assert!(member.timer <= member.session_ends, "the timer is too late");
-        assert!(member.session_ends.is_some() || member.is_excused(), "nothing ends its session");
-        assert!(member.waiting_join.is_none() || group.state() == State::PreparingRebalance);
-        assert!(member.waiting_sync.is_none() || group.state() == State::CompletingRebalance);
-        if matches!(group.state(), State::Stable | State::CompletingRebalance) {
-            let protocol = group.protocol_name().expect("a protocol");
-            assert!(member.protocols().iter().any(|supported| supported.name == protocol));
-        }
-    }
-    assert!(group.unsynced.iter().all(|id| group.members.contains_key(id)));
-    assert_eq!(group.join_wait.is_some(), group.state() == State::PreparingRebalance);
-    assert!(group.sync_ends.is_some() || group.state() != State::CompletingRebalance);
-    match group.state() {
-        State::Empty => assert!(group.members.is_empty()),
-        State::PreparingRebalance => {
-            // A rebalance without members waits for its delay, or for those who have an id.
-            let is_initial = matches!(group.join_wait, Some(JoinWait::Initial { .. }));
-            assert!(!group.members.is_empty() || is_initial || !group.pending.is_empty());
-        }
-        _ => assert!(!group.members.is_empty()),
-    }
-}
-
-/// Left alone, the group is done waiting for members to join within the timeouts of the members.
-fn check_rebalance_ends(tested: &Tested) {
-    let mut group = tested.group.clone();
-    let mut now = tested.now();
-    let latest = now.ticks_ms + REBALANCE_MAX + SESSION_MAX + DELAY;
-    while group.state() == State::PreparingRebalance {
-        now.ticks_ms = now.ticks_ms.max(group.deadline().expect("something ends the rebalance"));
-        assert!(now.ticks_ms <= latest, "the rebalance goes on");
-        let mut effects = Effects::default();
-        group.tick(&tested.limits, now, &mut effects);
-        let joined = effects.answers.iter().filter_map(|(_, answer)| match answer {
-            Answer::Join(answer) => answer.result.as_ref().ok(),
-            Answer::Sync(_) => None,
-        });
-        check_one_leader(&joined.collect::<Vec<_>>());
-    }
-}
-
-fn check_one_leader(joined: &[&Joined]) {
-    let leaders: BTreeSet<&str> = joined.iter().map(|joined| joined.leader.as_str()).collect();
-    assert!(leaders.len() <= 1, "{leaders:?}");
-    for joined in joined {
-        assert_eq!(joined.members.is_empty(), joined.leader != joined.member_id);
-    }
-}
-
-/// A group that is read from its row is the one that was written.
-fn check_store(tested: &Tested) {
-    let group = &tested.group;
-    let stored = decode(&encode(group)).expect("what was written can be read");
-    let shown = |group: &ClassicGroup| {
-        let members: Vec<_> = group
-            .members()
-            .map(|member| {
-                let metadata = member.metadata(group.protocol_name().unwrap_or_default());
-                let timeouts = (member.rebalance_timeout_ms(), member.session_timeout_ms());
-                (
-                    member.id().clone(),
-                    member.instance_id().cloned(),
-                    member.client().clone(),
-                    timeouts,
-                    metadata,
-                )
-            })
-            .collect();
-        let protocols = (group.protocol_type().map(str::to_owned), group.protocol_name().map(str::to_owned));
-        let leader = group.leader().map(str::to_owned);
-        let subscribed: Option<BTreeSet<_>> =
-            group.subscribed.clone().map(|topics| topics.into_iter().collect());
-        (group.state(), group.state_since_ms(), group.generation(), protocols, leader, members, subscribed)
-    };
-    let mut effects = Effects::default();
-    let again =
-        ClassicGroup::restored("g".into(), stored.clone(), &tested.limits, tested.now(), &mut effects);
-    assert_eq!(group.len() > tested.limits.members_max, again.state() == State::PreparingRebalance);
-    if group.generation() > 0 && group.len() <= tested.limits.members_max {
-        assert_eq!(shown(&again), shown(group));
-        assert_eq!(again.describe(), group.describe());
-        assert_eq!(encode(&again), encode(group));
-        assert!(again.members().all(|member| member.session_ends.is_some()));
-        check_structure(&again);
-    }
-    let StoredGroup { generation, .. } = stored;
-    assert_eq!(generation, group.generation());
 }
 
 fn history(acts: &[Act], ticking: Ticking) -> World {

@@ -202,6 +202,51 @@ fn a_rebalance_that_begins_again_tells_waiting_members_to_join() {
 }
 
 #[test]
+fn assignments_last_until_a_rebalance_that_did_not_end_begins_again() {
+    let mut tested = Tested::stable(&["a", "b"]);
+    let assignments = |tested: &Tested| -> Vec<usize> {
+        tested.group.members().map(|member| member.assignment().len()).collect()
+    };
+    let before = assignments(&tested);
+    tested.join(rejoin("a"));
+    tested.join(rejoin("b"));
+    assert_eq!((tested.group.state(), assignments(&tested)), (State::CompletingRebalance, before));
+    tested.join(member("c"));
+    assert_eq!((tested.group.state(), assignments(&tested)), (State::PreparingRebalance, vec![0, 0, 0]));
+}
+
+/// Kafka's protocol lets a client name any number as its timeout.
+#[test]
+fn timeouts_of_nothing_and_less_end_at_once_and_no_tick_lasts() {
+    for rebalance_timeout_ms in [0, -1, i32::MIN] {
+        let none = |request| JoinRequest { rebalance_timeout_ms, ..request };
+        let mut tested = Tested::new();
+        tested.join(none(member("a@i")));
+        tested.wait(DELAY_MS);
+        assert_eq!((tested.group.state(), tested.group.generation()), (State::Empty, 2));
+
+        tested.limits.initial_rebalance_delay_ms = 0;
+        tested.join(none(member("a@i")));
+        tested.tick();
+        tested.restart();
+        assert_eq!(tested.group.state(), State::Empty);
+    }
+
+    // A static member that does not join again, and nothing to wait for it.
+    let mut tested = Tested::stable(&["a@i"]);
+    let ticket = tested.join(JoinRequest { rebalance_timeout_ms: 0, ..rejoin("a@i") });
+    assert_eq!(tested.joined(ticket).generation, 2);
+    let sync = tested.sync(sync_of("a@i", 2));
+    assert!(tested.synced(sync).is_ok());
+    tested.join(JoinRequest { rebalance_timeout_ms: 1_000, ..member("b") });
+    tested.leave(&["b"]);
+    tested.wait(2_000);
+    assert_eq!(tested.group.state(), State::PreparingRebalance);
+    tested.wait(u64::from(SESSION_MS.unsigned_abs()) - 2_000);
+    assert_eq!((tested.group.state(), tested.group.generation()), (State::Empty, 3));
+}
+
+#[test]
 fn what_happens_is_told() {
     let mut tested = Tested::new();
     tested.join(JoinRequest { reason: Some("start-up".to_owned()), ..member("a") });
