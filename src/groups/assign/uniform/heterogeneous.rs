@@ -4,6 +4,9 @@
 //! 2. Free partitions go to the least loaded subscribers, the topics with the least choice first.
 //! 3. Topic by topic, the most loaded owner hands over to the least loaded subscriber while they differ by two or more.
 //! 4. What is left are chains (`a` can relieve only `b`, and `b` only `c`): [`paths`] finds and resolves them all.
+//!
+//! Balance goes before stickiness here too: a chain of n handovers moves n partitions to even out one. Kafka stops at
+//! step 3.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};

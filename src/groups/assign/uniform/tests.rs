@@ -1,5 +1,5 @@
 use super::super::Assignor::Uniform;
-use super::super::testing::{Group, partitions, topic};
+use super::super::testing::{Group, Member, partitions, topic};
 use super::*;
 
 #[test]
@@ -208,19 +208,38 @@ fn a_long_chain_is_balanced() {
     assert!(after.sizes().iter().all(|size| *size == 59));
 }
 
+/// The members of a group as an assignor gets them, for tests of one step.
+fn specs(group: &Group) -> Vec<MemberSpec<'_>> {
+    let members = group.members.iter();
+    let spec = members.map(|(id, Member { subscribed, current, .. })| MemberSpec {
+        id: id.clone(),
+        instance_id: None,
+        subscribed,
+        current,
+    });
+    spec.collect()
+}
+
+#[test]
+fn direct_handovers_level_all_but_chains() {
+    // Everything is with one member; each other can take some of it directly.
+    let all: Vec<i32> = (0..40).collect();
+    let mut group = Group::over(&[40, 40, 40]).member("a", &[1, 2, 3]);
+    group = group.owning("a", &[(1, &all), (2, &all), (3, &all)]);
+    for (id, subscribed) in [("b", &[1][..]), ("c", &[2, 3]), ("d", &[3]), ("e", &[1, 2]), ("f", &[1, 2, 3])]
+    {
+        group = group.member(id, subscribed);
+    }
+    let specs = specs(&group);
+    let assignments = heterogeneous::assign_within(&specs.iter().collect::<Vec<_>>(), &group.topics, 0);
+    let sizes: Vec<usize> = assignments.iter().map(Partitions::len).collect();
+    assert!(sizes.iter().all(|size| (19..=21).contains(size)), "{sizes:?}");
+}
+
 #[test]
 fn a_used_up_budget_leaves_a_valid_target_and_the_next_goes_on() {
     let group = slope(40, 40);
-    let members: Vec<MemberSpec<'_>> = group
-        .members
-        .iter()
-        .map(|(id, member)| MemberSpec {
-            id: id.clone(),
-            instance_id: None,
-            subscribed: &member.subscribed,
-            current: &member.current,
-        })
-        .collect();
+    let members = specs(&group);
     let members: Vec<&MemberSpec<'_>> = members.iter().collect();
     let spread = |assignments: &[Partitions]| {
         assignments.iter().map(|partitions| partitions.len() * partitions.len()).sum::<usize>()
