@@ -162,7 +162,8 @@ impl Group {
         match (self, key) {
             (Group::Classic(group), RowKey::Head) => {
                 let mut row = store::classic_group::encode(group);
-                let is_rebalancing = group.state() == State::PreparingRebalance && group.len() > 0;
+                let is_rebalancing =
+                    group.state() == State::PreparingRebalance && group.members().next().is_some();
                 row.insert(0, if is_rebalancing { CLASSIC_REBALANCING } else { CLASSIC });
                 Some(row)
             }

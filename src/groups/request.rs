@@ -186,7 +186,7 @@ pub struct ConsumerHeartbeat {
 /// The answer to a [`ConsumerHeartbeat`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerHeartbeatAnswer {
-    /// The member's id; none in the answer to a leave.
+    /// The member's id, also in the answer to a leave.
     pub member_id: Option<String>,
     /// The member's epoch; -1 or -2 in the answer to a leave.
     pub member_epoch: i32,

@@ -11,8 +11,47 @@ pub struct Difference {
     pub why: &'static str,
 }
 
+const ANSWERED: &str = "A request that waits is answered when the member's next one replaces it or the member is taken out; Kafka leaves it without an answer.";
+const SERVER_ERROR: &str =
+    "Where Kafka answers UNKNOWN_SERVER_ERROR to a client's mistake, the mistake is named.";
+const REGEX: &str = "A subscription by pattern is resolved in the heartbeat that brings it; Kafka resolves it afterwards, one epoch later.";
+const OFFSETS: &str = "The parts of __consumer_offsets are opened when they are first used, and it has 50 of them whatever the settings say.";
+const TXN: &str = "Transactions are not served, so there is no topic for their state.";
+const GONE: &str = "A group that was known by its offsets alone goes with the last of them.";
+const CREATE: &str = "The replica assignment is checked before the number of partitions.";
+
 /// All of them. One that does not occur any more fails its script.
-pub const MEANT: &[Difference] = &[];
+pub const MEANT: &[Difference] = &[
+    meant("consumer-in-classic-group", "a classic group that prepares a rebalance", ANSWERED),
+    meant(
+        "consumer-in-classic-group",
+        "a classic group whose protocols the broker cannot read",
+        SERVER_ERROR,
+    ),
+    meant("consumer-offsets", "fetch v9", SERVER_ERROR),
+    meant("consumer-regex", "one that names a topic", REGEX),
+    meant("consumer-regex", "the whole name must match", REGEX),
+    meant("consumer-regex", "beside names", REGEX),
+    meant("consumer-regex", "a member turns to an expression, to an invalid one, and away from it", REGEX),
+    meant("consumer-regex", "two members of one expression", REGEX),
+    meant("offset-delete", "the last offset goes, and the group with it", GONE),
+    meant("group-configs", "alter v0 null, twice, and odd operations", SERVER_ERROR),
+    meant("group-configs", "alter v1 null, twice, and odd operations", SERVER_ERROR),
+    meant("list-config-resources", "v1 topics, brokers, broker loggers, client metrics, each alone", TXN),
+    meant("list-config-resources", "v1 groups and topics", TXN),
+    meant("list-config-resources", "v1 everything", TXN),
+    meant("internal-topic", "Metadata by name", OFFSETS),
+    meant("internal-topic", "Metadata of all topics", OFFSETS),
+    meant("internal-topic", "CreatePartitions", CREATE),
+    meant("join-rebalance", "preparing: the other one joins", ANSWERED),
+    meant("leave-group", "one leaves that waits for its sync", ANSWERED),
+    meant("sync-group", "a follower's assignments do not count", ANSWERED),
+    meant("sync-group", "the leader assigns, to a stranger too, and not to the follower", ANSWERED),
+];
+
+const fn meant(script: &'static str, step: &'static str, why: &'static str) -> Difference {
+    Difference { script, step, why }
+}
 
 /// A name that no script has would excuse nothing and never fail.
 #[test]

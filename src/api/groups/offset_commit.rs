@@ -39,7 +39,7 @@ pub fn handle(context: &Context, request: OffsetCommitRequest) -> Answering<Offs
         }
     }
     if commits.is_empty() {
-        return Answering::Now(shaped(&request, || None));
+        return Answering::Now(shaped(&request, true, || None));
     }
     let committer = Committer {
         member_id: request.member_id.to_string(),
@@ -58,23 +58,30 @@ pub fn handle(context: &Context, request: OffsetCommitRequest) -> Answering<Offs
             Err(error) => (Vec::new(), Some(error.code())),
         };
         let mut results = results.into_iter().map(code);
+        let some_missing = exists.contains(&false);
         let mut exists = exists.into_iter();
-        shaped(&request, || {
+        shaped(&request, some_missing, || {
             exists.next().filter(|exists| *exists).and_then(|_| of_all.or_else(|| results.next()))
         })
     })
 }
 
-/// `code` gives the code of each partition in turn; none for one that does not exist. A topic that comes twice is answered
-/// once, and one without partitions not at all, as in Kafka.
-fn shaped(request: &OffsetCommitRequest, mut code: impl FnMut() -> Option<i16>) -> OffsetCommitResponse {
+/// `code` gives the code of each partition in turn; none for one that does not exist. As in Kafka a topic without partitions
+/// is not answered, and one that comes twice is answered once where some partition of the request is `missing`.
+fn shaped(
+    request: &OffsetCommitRequest,
+    missing: bool,
+    mut code: impl FnMut() -> Option<i16>,
+) -> OffsetCommitResponse {
     let mut topics: Vec<OffsetCommitResponseTopic> = Vec::with_capacity(request.topics.len());
     let mut places: HashMap<&str, usize> = HashMap::new();
     for topic in request.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
-        let place = *places.entry(topic.name.as_str()).or_insert_with(|| {
+        let earlier = places.get(topic.name.as_str()).copied().filter(|_| missing);
+        let place = earlier.unwrap_or_else(|| {
             topics.push(OffsetCommitResponseTopic::default().with_name(topic.name.clone()));
             topics.len() - 1
         });
+        places.insert(topic.name.as_str(), place);
         topics[place].partitions.extend(topic.partitions.iter().map(|partition| {
             OffsetCommitResponsePartition::default()
                 .with_partition_index(partition.partition_index)

@@ -10,7 +10,7 @@
 //! A member that has to give partitions up is told so by an assignment without them; it says in its next JoinGroup what it
 //! still owns. One that does not say (subscriptions before version 1: eager assignors) has given up everything.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -228,7 +228,7 @@ impl ConsumerGroup {
     /// The members that a LeaveGroup takes out, and what becomes of each entry. An administrator names a static member by
     /// its instance id alone. Members that do not speak the classic protocol can be taken out as well.
     pub(crate) fn leaving_members(&self, leaving: Vec<Leaving>) -> (Vec<Arc<str>>, Vec<Left>) {
-        let mut gone: Vec<Arc<str>> = Vec::new();
+        let mut gone: BTreeSet<Arc<str>> = BTreeSet::new();
         let left = leaving.into_iter().map(|leaving| {
             let Leaving { member_id, instance_id, .. } = leaving;
             let found = match instance_id.as_deref() {
@@ -241,16 +241,14 @@ impl ConsumerGroup {
                     Err(GroupError::FencedInstanceId)
                 }
                 Some(id) => {
-                    if !gone.contains(id) {
-                        gone.push(Arc::clone(id));
-                    }
+                    gone.insert(Arc::clone(id));
                     Ok(())
                 }
             };
             Left { member_id, instance_id, result }
         });
         let left = left.collect();
-        (gone, left)
+        (gone.into_iter().collect(), left)
     }
 
     fn classic_member(&self, member_id: &str, instance_id: Option<&str>) -> Result<&Member, GroupError> {
@@ -267,11 +265,34 @@ impl ConsumerGroup {
 
     /// Whether any of these protocols is one that all classic members have. Any is, when there are none yet.
     fn supports_any(&self, protocols: &[Protocol]) -> bool {
-        let is_common = |protocol: &Protocol| {
-            let mut classic = self.members.values().filter_map(|member| member.stored.classic.as_ref());
-            classic.all(|classic| classic.protocols.iter().any(|known| known.name == protocol.name))
-        };
-        protocols.iter().any(is_common)
+        let supporting = |protocol: &Protocol| self.classic_support.get(&protocol.name).copied().unwrap_or(0);
+        protocols.iter().any(|protocol| supporting(protocol) == self.classic_members)
+    }
+
+    /// Counts a member that speaks the classic protocol, if it does.
+    pub(super) fn count_classic(&mut self, classic: Option<&ClassicSide>) {
+        let Some(classic) = classic else { return };
+        self.classic_members += 1;
+        for protocol in &classic.protocols {
+            match self.classic_support.get_mut(&protocol.name) {
+                Some(count) => *count += 1,
+                None => drop(self.classic_support.insert(protocol.name.clone(), 1)),
+            }
+        }
+    }
+
+    /// Takes back what [`count_classic`](Self::count_classic) counted.
+    pub(super) fn forget_classic(&mut self, classic: Option<&ClassicSide>) {
+        let Some(classic) = classic else { return };
+        self.classic_members -= 1;
+        for protocol in &classic.protocols {
+            if let Some(count) = self.classic_support.get_mut(&protocol.name) {
+                *count -= 1;
+                if *count == 0 {
+                    self.classic_support.remove(&protocol.name);
+                }
+            }
+        }
     }
 
     /// Whether a partition of the member's target is still another's.
@@ -288,18 +309,20 @@ impl ConsumerGroup {
         let Some(member) = self.members.get_mut(id) else { return false };
         member.join_ends = None;
         member.sync_ends = None;
-        let was_classic = member.stored.classic.take().is_some();
-        self.classic_members -= usize::from(was_classic);
-        was_classic
+        let before = member.stored.classic.take();
+        self.forget_classic(before.as_ref());
+        before.is_some()
     }
 
     /// A member that sent JoinGroup speaks the classic protocol. Says whether anything of that is new.
     pub(super) fn set_classic(&mut self, id: &str, classic: ClassicSide) -> bool {
         let Some(member) = self.members.get_mut(id) else { return false };
         member.revocation_ends = None;
-        let before = member.stored.classic.replace(classic);
-        self.classic_members += usize::from(before.is_none());
-        before != member.stored.classic
+        let before = member.stored.classic.replace(classic.clone());
+        let has_changed = before.as_ref() != Some(&classic);
+        self.forget_classic(before.as_ref());
+        self.count_classic(Some(&classic));
+        has_changed
     }
 }
 

@@ -66,6 +66,8 @@ pub struct ConsumerGroup {
     pub(super) unreconciled: usize,
     /// How many members speak the classic protocol.
     pub(super) classic_members: usize,
+    /// How many of these support each classic protocol.
+    pub(super) classic_support: HashMap<String, usize>,
     /// The version of the topics that `metadata_hash` is of; none after a restart.
     pub(super) topics_version: Option<u64>,
     pub(super) regexes_refreshed: Option<Refreshed>,
@@ -107,6 +109,7 @@ impl ConsumerGroup {
             holders: HashMap::new(),
             unreconciled: 0,
             classic_members: 0,
+            classic_support: HashMap::new(),
             topics_version: None,
             regexes_refreshed: None,
             timers: BTreeSet::new(),
@@ -227,7 +230,7 @@ impl ConsumerGroup {
         self.subscriptions.add(&member);
         self.hold(&member.stored.standing.assigned);
         self.hold(&member.stored.standing.pending_revocation);
-        self.classic_members += usize::from(member.is_classic());
+        self.count_classic(member.stored.classic.as_ref());
         self.unreconciled += usize::from(!member.stored.standing.is_reconciled_to(self.assignment_epoch));
         self.members.insert(Arc::clone(&id), member);
         self.start_session(&id, limits, now);
@@ -248,7 +251,7 @@ impl ConsumerGroup {
         self.subscriptions.remove(&member);
         self.release(&member.stored.standing.assigned);
         self.release(&member.stored.standing.pending_revocation);
-        self.classic_members -= usize::from(member.is_classic());
+        self.forget_classic(member.stored.classic.as_ref());
         self.unreconciled -= usize::from(!member.stored.standing.is_reconciled_to(self.assignment_epoch));
         Some(member)
     }

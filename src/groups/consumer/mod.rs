@@ -36,6 +36,8 @@ mod heartbeat_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
 mod session_tests;
 #[cfg(test)]
 mod static_tests;

@@ -309,6 +309,13 @@ impl ConsumerGroup {
             self.members.len() - self.members.values().filter(is_reconciled).count()
         );
         assert_eq!(self.classic_members, self.members.values().filter(|member| member.is_classic()).count());
+        let mut support: HashMap<String, usize> = HashMap::new();
+        for classic in self.members.values().filter_map(|member| member.stored.classic.as_ref()) {
+            for protocol in &classic.protocols {
+                *support.entry(protocol.name.clone()).or_default() += 1;
+            }
+        }
+        assert_eq!(self.classic_support, support);
         let statics =
             self.members.values().filter_map(|m| Some((m.stored.instance_id.clone()?, Arc::clone(&m.id))));
         assert_eq!(self.instances, statics.collect());
