@@ -26,8 +26,8 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
  * </pre>
  *
  * STYLE is what the suite calls a way of being a member: `eager`, `cooperative` and `regex` speak the classic protocol,
- * `consumer` and `consumer-regex` the one of KIP-848. With INSTANCE the member is static. `groups/journal.py` says what
- * the journal holds.
+ * `consumer`, `consumer-regex` and `consumer-regex-quoted` the one of KIP-848. With INSTANCE the member is static.
+ * `groups/journal.py` says what the journal holds.
  */
 public class Member implements ConsumerRebalanceListener {
     private final KafkaConsumer<byte[], byte[]> consumer;
@@ -68,11 +68,11 @@ public class Member implements ConsumerRebalanceListener {
     }
 
     void run(String style, Path stop) throws Exception {
-        String pattern = Pattern.quote(topic) + "(-late)?";
         switch (style) {
-            case "regex" -> consumer.subscribe(Pattern.compile(pattern), this);
-            // The broker's syntax is RE2's, which knows \Q and \E as well.
-            case "consumer-regex" -> consumer.subscribe(new SubscriptionPattern(pattern), this);
+            case "regex" -> consumer.subscribe(Pattern.compile(topic + "(-late)?"), this);
+            case "consumer-regex" -> consumer.subscribe(new SubscriptionPattern(topic + "(-late)?"), this);
+            // What users do about names with dots; the broker's syntax is that of RE2, which knows \Q and \E as well.
+            case "consumer-regex-quoted" -> consumer.subscribe(new SubscriptionPattern(Pattern.quote(topic) + "(-late)?"), this);
             default -> consumer.subscribe(java.util.List.of(topic), this);
         }
         while (!Files.exists(stop)) {
