@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from groups.writer import Journal
 
-# Commits that a rebalance or the broker's death overtook: what is still this member's is committed after it.
+# What a rebalance or the broker's death does to a request under way. What is still this member's after it is committed
+# then.
 OVERTAKEN = {
     KafkaError.REBALANCE_IN_PROGRESS, KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.STALE_MEMBER_EPOCH, KafkaError._ASSIGNMENT_LOST,
@@ -86,9 +87,11 @@ def main(bootstrap: str, group: str, topic: str, style: str, path: str, instance
     while not journal.told_to_stop():
         # One by one: a batch can hold records of partitions that were revoked while it was gathered.
         message = consumer.poll(0.1)
-        if message is not None:
-            if message.error():
+        if message is not None and message.error():
+            # The client tries again by itself.
+            if message.error().code() not in OVERTAKEN:
                 raise KafkaException(message.error())
+        elif message is not None:
             partition = message.partition() + (0 if message.topic() == topic else 100)
             journal.handled(partition, message.offset())
             unsaved += 1

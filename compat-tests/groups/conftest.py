@@ -161,7 +161,8 @@ def new_group(broker, new_topic, member_command, tmp_path):
 
     def create(label: str, client: str) -> Group:
         topic = new_topic(label, partitions=PARTITIONS)
-        group = Group(broker.bootstrap, f"group-{topic}", topic, tmp_path, member_command(client), KcatMember if client == "kcat" else Member)
+        kind = KcatMember if client == "kcat" else Member
+        group = Group(broker.bootstrap, f"group-{topic}", topic, tmp_path, member_command(client), kind)
         groups.append(group)
         return group
 

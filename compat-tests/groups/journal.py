@@ -148,7 +148,8 @@ def handovers(every: list[Tenure], events: list[Event]) -> list[str]:
 
 def never_handled(every: list[Tenure], ends: dict[int, int]) -> list[str]:
     """Records that no member handled."""
-    wrong = [f"{tenure.member} was given {tenure.partition}, which is not the group's" for tenure in every if tenure.partition not in ends]
+    strange = (tenure for tenure in every if tenure.partition not in ends)
+    wrong = [f"{tenure.member} was given {tenure.partition}, which is not the group's" for tenure in strange]
     for partition, end in ends.items():
         seen = {offset for tenure in every if tenure.partition == partition for _, offset in tenure.records}
         missing = sorted(set(range(end)) - seen)
@@ -159,7 +160,9 @@ def never_handled(every: list[Tenure], ends: dict[int, int]) -> list[str]:
     return wrong
 
 
-def judge(journals: dict[str, tuple[list[Event], int]], ends: dict[int, int], *, exact_times: bool = True, broker_died: bool = False) -> list[str]:
+def judge(
+    journals: dict[str, tuple[list[Event], int]], ends: dict[int, int], *, exact_times: bool = True, broker_died: bool = False
+) -> list[str]:
     """All that is wrong with a group's history; an empty list is what is wanted.
 
     `journals` has each member's events and the time at which its process was gone; `ends` the log end of each

@@ -61,7 +61,7 @@ def test_the_older_of_two_is_fenced(client, new_group, feed):
         if event.kind == "committing":
             asked[event.partition] = event.time
         elif event.kind == "committed":
-            assert asked[event.partition] < taken, f"a commit of {event.partition}@{event.offset} by a fenced member was acknowledged"
+            assert asked[event.partition] < taken, f"{event.partition}@{event.offset} was acknowledged to a fenced member"
     group.finish()
 
 

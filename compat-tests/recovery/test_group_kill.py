@@ -92,7 +92,7 @@ def start_and_look(broker, groups: dict[str, Group], committer: Committer) -> No
     broker.start()
     for name, offsets in kept.items():
         now = {partition: offset for (_, partition), offset in fetch(broker.port, name, PATIENCE).items()}
-        lost = {partition: (offset, now.get(partition)) for partition, offset in offsets.items() if now.get(partition, -1) < offset}
+        lost = {p: (offset, now.get(p)) for p, offset in offsets.items() if now.get(p, -1) < offset}
         assert not lost, f"{name}: acknowledged and then found: {lost}"
         # Nothing is there that was never sent.
         assert name != committer.group or max(now.values()) <= committer.sent

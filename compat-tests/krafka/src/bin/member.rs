@@ -54,10 +54,7 @@ async fn run(bootstrap: &str, group: &str, topic: &str, style: &str, path: &str)
         pending: Mutex::default(),
         consumer: OnceLock::new(),
     });
-    let kafka = Kafka::builder(bootstrap)
-        .client_id("krafka-member")
-        .connect()
-        .await?;
+    let kafka = Kafka::builder(bootstrap).client_id("krafka-member").connect().await?;
     let builder = kafka
         .consumer(group)
         .enable_auto_commit(false)
@@ -78,11 +75,7 @@ async fn run(bootstrap: &str, group: &str, topic: &str, style: &str, path: &str)
         other => bail!("no such style: {other}"),
     };
     let consumer = Arc::new(builder.build().await?);
-    member
-        .consumer
-        .set(Arc::downgrade(&consumer))
-        .ok()
-        .context("the consumer was set twice")?;
+    member.consumer.set(Arc::downgrade(&consumer)).ok().context("the consumer was set twice")?;
     consumer.subscribe([topic]).await?;
     let stop = format!("{path}.stop");
     while !Path::new(&stop).exists() {
