@@ -154,6 +154,8 @@ class Committer:
             with self._changed:
                 self.acknowledged = self.sent
                 self._changed.notify_all()
+            # Some hundreds in a second are enough; a broker that reads all of them again should not be busy with that.
+            time.sleep(0.003)
 
     def await_more(self, count: int, patience: float) -> None:
         """Returns at the moment that so many more commits are acknowledged."""
