@@ -40,6 +40,11 @@ impl Board {
         }
     }
 
+    /// Someone new takes the place of who was there.
+    pub fn comes(&self, place: usize) {
+        self.state.lock().expect("not poisoned").0[place] = Seat::default();
+    }
+
     pub fn gone(&self, place: usize) {
         let mut state = self.state.lock().expect("not poisoned");
         state.0[place].gone = true;

@@ -1,5 +1,7 @@
 //! Commits of offsets, as fast as they are answered: OffsetCommit v7 without membership, as `assign()` uses it.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::wire::{Connection, Cursor, Frame, at_once, code, coordinated, quantile};
@@ -87,62 +89,93 @@ fn stored(connection: &mut Connection, group: &str, topic: &str, partitions: i32
     answer.i64()
 }
 
-/// What one connection did.
+/// Connections that one thread serves: it takes answers in turn, and most are there when their turn comes. A thread for
+/// each would spend more on waking up than a broker spends on the commit.
+const PER_THREAD: usize = 16;
+
+/// One connection with the group that it commits to.
+struct Stream {
+    group: String,
+    connection: Connection,
+    commit: Commit,
+    offset: i64,
+    /// When those in flight were sent.
+    sent: VecDeque<Instant>,
+}
+
+impl Stream {
+    fn open(load: &Load<'_>, place: usize) -> Outcome<Self> {
+        let group = format!("{}-{place}", load.group);
+        let mut connection = Connection::open(load.port)?;
+        coordinated(&mut connection, &group)?;
+        let mut commit = Commit::new(&group, load.topic, load.partitions);
+        first(&mut connection, &mut commit, load.partitions)?;
+        Ok(Self { group, connection, commit, offset: 0, sent: VecDeque::new() })
+    }
+
+    /// Sends until `depth` are in flight, all with one write.
+    fn send(&mut self, depth: usize) -> Outcome<()> {
+        let mut ahead = Vec::new();
+        while self.sent.len() < depth {
+            self.offset += 1;
+            ahead.extend_from_slice(self.commit.with(self.offset));
+            self.sent.push_back(Instant::now());
+        }
+        self.connection.send(&ahead)
+    }
+
+    /// Waits for an answer, and takes what else is there.
+    fn receive(&mut self, partitions: i32, took_us: &mut Vec<u32>) -> Outcome<()> {
+        let mut error = refused(self.connection.receive()?, partitions)?;
+        loop {
+            if error != 0 {
+                return Err(format!("OffsetCommit: error code {error}").into());
+            }
+            let at = self.sent.pop_front().ok_or("an answer to nothing")?;
+            took_us.push(at.elapsed().as_micros() as u32);
+            match self.connection.received() {
+                Some(answer) => error = refused(answer, partitions)?,
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// What one thread did.
 struct Done {
     took_us: Vec<u32>,
     seconds: f64,
 }
 
-fn drive(load: &Load<'_>, place: usize) -> Outcome<Done> {
-    let group = format!("{}-{place}", load.group);
-    let mut connection = Connection::open(load.port)?;
-    coordinated(&mut connection, &group)?;
-    let mut commit = Commit::new(&group, load.topic, load.partitions);
-    first(&mut connection, &mut commit, load.partitions)?;
-    let begin = Instant::now();
+fn drive(load: &Load<'_>, places: Range<usize>) -> Outcome<Done> {
+    let mut streams = places.map(|place| Stream::open(load, place)).collect::<Outcome<Vec<_>>>()?;
     let mut took_us = Vec::new();
-    let mut sent = std::collections::VecDeque::new();
-    let mut offset = 0;
-    let mut ahead = Vec::new();
-    let mut room = load.depth;
-    loop {
-        if begin.elapsed().as_secs_f64() < load.seconds {
-            ahead.clear();
-            for _ in 0..std::mem::take(&mut room) {
-                offset += 1;
-                ahead.extend_from_slice(commit.with(offset));
-                sent.push_back(Instant::now());
-            }
-            connection.send(&ahead)?;
-        }
-        if sent.is_empty() {
-            break;
-        }
-        let mut error = refused(connection.receive()?, load.partitions)?;
-        loop {
-            if error != 0 {
-                return Err(format!("OffsetCommit: error code {error}").into());
-            }
-            let at: Instant = sent.pop_front().ok_or("an answer to nothing")?;
-            took_us.push(at.elapsed().as_micros() as u32);
-            room += 1;
-            match connection.received() {
-                Some(answer) => error = refused(answer, load.partitions)?,
-                None => break,
+    let begin = Instant::now();
+    for stream in &mut streams {
+        stream.send(load.depth)?;
+    }
+    while streams.iter().any(|stream| !stream.sent.is_empty()) {
+        for stream in streams.iter_mut().filter(|stream| !stream.sent.is_empty()) {
+            stream.receive(load.partitions, &mut took_us)?;
+            if begin.elapsed().as_secs_f64() < load.seconds {
+                stream.send(load.depth)?;
             }
         }
     }
     let seconds = begin.elapsed().as_secs_f64();
-    let kept = stored(&mut connection, &group, load.topic, load.partitions)?;
-    if kept != offset {
-        return Err(format!("{group} has offset {kept}, not {offset}").into());
+    for Stream { group, connection, offset, .. } in &mut streams {
+        let kept = stored(connection, group, load.topic, load.partitions)?;
+        if kept != *offset {
+            return Err(format!("{group} has offset {kept}, not {offset}").into());
+        }
     }
     Ok(Done { took_us, seconds })
 }
 
 /// Commits from all connections for the time given, then looks whether the last ones are there.
 pub fn run(load: &Load<'_>) -> Outcome<Figures> {
-    let done = at_once((0..load.connections).collect(), |_, place| drive(load, place))?;
+    let firsts: Vec<usize> = (0..load.connections).step_by(PER_THREAD).collect();
+    let done = at_once(firsts, |_, first| drive(load, first..load.connections.min(first + PER_THREAD)))?;
     let seconds = done.iter().map(|one| one.seconds).fold(0.0, f64::max);
     let mut took: Vec<u32> = done.into_iter().flat_map(|one| one.took_us).collect();
     took.sort_unstable();
@@ -154,8 +187,16 @@ pub fn run(load: &Load<'_>) -> Outcome<Figures> {
     ])
 }
 
-/// One commit to each of `groups` groups, with the group's number as the offset.
-pub fn fill(port: u16, group: &str, topic: &str, partitions: i32, groups: usize) -> Outcome<Figures> {
+/// One commit to each of `groups` groups, of an offset between 1 and `end`: the group's number modulo `end`, plus one.
+/// A log that ends there has it: an offset beyond the log may not outlive a crash.
+pub fn fill(
+    port: u16,
+    group: &str,
+    topic: &str,
+    partitions: i32,
+    groups: usize,
+    end: i64,
+) -> Outcome<Figures> {
     const CONNECTIONS: usize = 16;
     coordinated(&mut Connection::open(port)?, group)?;
     at_once((0..CONNECTIONS).collect(), |_, lane| {
@@ -163,7 +204,7 @@ pub fn fill(port: u16, group: &str, topic: &str, partitions: i32, groups: usize)
         for number in (lane..groups).step_by(CONNECTIONS) {
             let mut commit = Commit::new(&format!("{group}-{number}"), topic, partitions);
             first(&mut connection, &mut commit, partitions)?;
-            let Cursor(answer) = connection.ask(commit.with(number as i64))?;
+            let Cursor(answer) = connection.ask(commit.with(number as i64 % end + 1))?;
             let error = refused(answer, partitions)?;
             if error != 0 {
                 return Err(format!("OffsetCommit: error code {error}").into());

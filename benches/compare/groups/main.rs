@@ -7,7 +7,7 @@
 //! members PORT PROTOCOL GROUPS CONNECTIONS TOPIC   joins one member to each of GROUPS groups and keeps them
 //! beat    PORT PROTOCOL SECONDS INTERVAL_MS        heartbeats of those members, spread evenly; 0: as fast as it goes
 //! commit  PORT GROUP TOPIC PARTITIONS CONNECTIONS DEPTH SECONDS   commits of PARTITIONS offsets, a group per connection
-//! fill    PORT GROUP TOPIC PARTITIONS GROUPS       one commit of PARTITIONS offsets to each of GROUPS groups
+//! fill    PORT GROUP TOPIC PARTITIONS GROUPS END   one commit of PARTITIONS offsets to each of GROUPS groups
 //! balance PORT PROTOCOL GROUP TOPIC PARTITIONS MEMBERS INTERVAL_MS SESSION_MS   join, one member more, one killed
 //! ```
 //!
@@ -88,7 +88,14 @@ fn run(line: &str, kept: &mut Kept) -> Outcome<Figures> {
             depth: words.read()?,
             seconds: words.read()?,
         }),
-        "fill" => commits::fill(words.read()?, words.text()?, words.text()?, words.read()?, words.read()?),
+        "fill" => commits::fill(
+            words.read()?,
+            words.text()?,
+            words.text()?,
+            words.read()?,
+            words.read()?,
+            words.read()?,
+        ),
         "balance" => rebalance::run(&rebalance::Plan {
             port: words.read()?,
             protocol: words.read()?,

@@ -118,17 +118,18 @@ fn start(plan: &Plan, place: usize, mut connection: Connection, board: &Arc<Boar
     Ok(Running { order, heard, thread })
 }
 
-/// Milliseconds from nothing to stable, from one more member to stable, and from the end of a killed member's session
-/// to stable. The group is empty afterwards.
+/// Members that come and leave again, one after another, within a block.
+const COMINGS: usize = 6;
+
+/// Milliseconds from nothing to stable; from one more member to stable and from its LeaveGroup to stable, the mean of
+/// [`COMINGS`] times; and from the end of a killed member's session to stable. The group is empty afterwards.
 pub fn run(plan: &Plan) -> Outcome<Figures> {
     coordinated(&mut Connection::open(plan.port)?, &plan.group)?;
     // Connected before the clock starts: what is measured is the coordinator.
-    let mut connections =
-        (0..=plan.members).map(|_| Connection::open(plan.port)).collect::<Outcome<Vec<_>>>()?;
-    let late = connections.pop().ok_or("no connection")?;
+    let connections = (0..plan.members).map(|_| Connection::open(plan.port)).collect::<Outcome<Vec<_>>>()?;
     let board = Arc::new(Board::new(plan.partitions as usize, plan.members + 1));
     let mut running = Vec::new();
-    let found = phases(plan, connections, late, &board, &mut running);
+    let found = phases(plan, connections, &board, &mut running);
     for member in &running {
         member.order.fetch_max(LEAVE, Ordering::Release);
     }
@@ -141,7 +142,6 @@ pub fn run(plan: &Plan) -> Outcome<Figures> {
 fn phases(
     plan: &Plan,
     connections: Vec<Connection>,
-    late: Connection,
     board: &Arc<Board>,
     running: &mut Vec<Running>,
 ) -> Outcome<Figures> {
@@ -152,9 +152,27 @@ fn phases(
     }
     let joined = since(begin, board.stable(plan.members)?);
 
-    let begin = Instant::now();
-    running.push(start(plan, plan.members, late, board)?);
-    let added = since(begin, board.stable(plan.members + 1)?);
+    let (mut added, mut left) = (0.0, 0.0);
+    for turn in 0..COMINGS {
+        let connection = Connection::open(plan.port)?;
+        // Heartbeats of the others run in step since the last rebalance: this one meets them at all phases.
+        std::thread::sleep(
+            Duration::from_millis(plan.interval_ms).mul_f64((turn as f64 + 0.5) / COMINGS as f64),
+        );
+        board.comes(plan.members);
+        let begin = Instant::now();
+        let late = start(plan, plan.members, connection, board)?;
+        // Told to leave even when this fails.
+        let order = late.order.clone();
+        let stable = board.stable(plan.members + 1).inspect_err(|_| order.store(LEAVE, Ordering::Release))?;
+        added += since(begin, stable) / COMINGS as f64;
+
+        late.order.store(LEAVE, Ordering::Release);
+        late.thread.join().map_err(|_| "a member panicked")?;
+        board.gone(plan.members);
+        let begin = Instant::now();
+        left += since(begin, board.stable(plan.members + 1)?) / COMINGS as f64;
+    }
 
     // Neither the first nor the last, of which a coordinator may think more.
     let place = plan.members / 2;
@@ -164,5 +182,5 @@ fn phases(
     board.gone(place);
     let heard = victim.heard.lock().expect("not poisoned").ok_or("the killed member never joined")?;
     let killed = since(heard, board.stable(plan.members + 1)?) - f64::from(plan.session_ms);
-    Ok(vec![("joined_ms", joined), ("added_ms", added), ("killed_ms", killed)])
+    Ok(vec![("joined_ms", joined), ("added_ms", added), ("left_ms", left), ("killed_ms", killed)])
 }
