@@ -14,6 +14,8 @@ use super::value::Value;
 const UUID_LEN: usize = 36;
 /// Length of a UUID as Kafka writes it, in URL-safe Base64. Names in scripts have another length.
 const BASE64_LEN: usize = 22;
+/// Topics of coordinators that no script is about. They are there once somebody has asked for them.
+const NOT_SHOWN: [&str; 2] = ["__transaction_state", "__share_group_state"];
 /// The UUID of no topic.
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -66,10 +68,8 @@ impl Mask {
                     .collect();
                 Value::Struct(fields)
             }
-            (_, Value::List(values)) => {
-                let values = values.into_iter().filter(|value| !is_answer || self.is_of_this_script(value));
-                // Needed because what is taken out depends on `self`, and so does what is masked.
-                let values: Vec<Value> = values.collect();
+            (_, Value::List(mut values)) => {
+                values.retain(|value| !is_answer || self.is_of_this_script(value));
                 let masked = values.into_iter().map(|value| self.field(name, value, is_answer, messages));
                 let mut values: Vec<Value> = masked.collect();
                 if is_answer {
@@ -119,6 +119,9 @@ impl Mask {
             _ => None,
         });
         named.is_none_or(|name| {
+            if NOT_SHOWN.contains(&name.as_str()) {
+                return false;
+            }
             !name.contains("--") || (name.starts_with(&self.prefix) && name.ends_with(&self.suffix))
         })
     }
@@ -138,9 +141,7 @@ impl Mask {
             }
         }
         let mut masked = text.replace(&self.suffix, "");
-        for (id, name) in
-            self.topics.iter().map(|(id, name)| (id, name)).chain(self.members.iter().map(|m| (&m.0, &m.1)))
-        {
+        for (id, name) in self.topics.iter().chain(self.members.iter().map(|m| (&m.0, &m.1))) {
             masked = masked.replace(id.as_str(), name);
         }
         masked

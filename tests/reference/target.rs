@@ -32,32 +32,34 @@ static REFERENCE_IN_USE: Mutex<()> = Mutex::new(());
 /// A broker to play to.
 pub enum Target {
     /// A Tidelog in this process, of this script alone.
-    Tidelog(TestBroker),
+    Tidelog(Box<TestBroker>),
     /// A Kafka that was started before.
-    Reference(SocketAddr, #[allow(dead_code)] MutexGuard<'static, ()>),
+    Reference { address: SocketAddr, _in_use: MutexGuard<'static, ()> },
 }
 
 impl Target {
     /// The broker that the environment asks for.
     pub fn start() -> Target {
-        let Ok(reference) = env::var(REFERENCE) else { return Target::Tidelog(TestBroker::with(SETTINGS)) };
+        let Ok(reference) = env::var(REFERENCE) else {
+            return Target::Tidelog(Box::new(TestBroker::with(SETTINGS)));
+        };
         let address = reference.to_socket_addrs().ok().and_then(|mut found| found.next());
         let address = address.unwrap_or_else(|| panic!("{REFERENCE}={reference} is no host:port"));
         // A script that failed leaves nothing behind that could disturb the next one.
         let in_use = REFERENCE_IN_USE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        Target::Reference(address, in_use)
+        Target::Reference { address, _in_use: in_use }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         match self {
             Target::Tidelog(broker) => broker.address(),
-            Target::Reference(address, _) => *address,
+            Target::Reference { address, .. } => *address,
         }
     }
 
     /// Whether this is Kafka.
     pub fn is_reference(&self) -> bool {
-        matches!(self, Target::Reference(..))
+        matches!(self, Target::Reference { .. })
     }
 }

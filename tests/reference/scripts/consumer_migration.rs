@@ -8,8 +8,7 @@ use kafka_protocol::messages::{
 use super::classic;
 use crate::play::play;
 use crate::requests::{
-    beat, commit, enter, groups, heartbeat, join, leave, leave_all, owned, protocol, protocols, subscription,
-    sync,
+    beat, commit, enter, groups, heartbeat, join, leave, leave_all, owned, protocol, some, subscription, sync,
 };
 use crate::script::Script;
 
@@ -57,16 +56,8 @@ fn classic_requests_of_consumer_groups() {
         s.call("c", 4, &heartbeat(&group, 9, &c));
         s.step("its syncs that are refused");
         s.call("c", 5, &sync(&group, 9, &c, &[]));
-        s.call(
-            "c",
-            5,
-            &sync(&group, joined.generation_id, &c, &[]).with_protocol_name(crate::requests::some("other")),
-        );
-        s.call(
-            "c",
-            5,
-            &sync(&group, joined.generation_id, &c, &[]).with_protocol_type(crate::requests::some("connect")),
-        );
+        s.call("c", 5, &sync(&group, joined.generation_id, &c, &[]).with_protocol_name(some("other")));
+        s.call("c", 5, &sync(&group, joined.generation_id, &c, &[]).with_protocol_type(some("connect")));
         s.step("the consumer gives up a partition");
         let kept = s.call("a", 1, &beat(&group, "m1", 2).with_topic_partitions(owned(&[(id, &[0, 1])])));
         let kept = kept.assignment.and_then(|given| given.topic_partitions.into_iter().next());
@@ -94,7 +85,7 @@ fn classic_requests_of_consumer_groups() {
         s.call("c", 1, &beat(&group, &c.member_id, c.generation_id));
         look(s, &group);
         s.call("c", 4, &heartbeat(&group, c.generation_id, &c.member_id));
-        s.step("a classic join of a consumer makes it a classic member, and the group of one a classic one");
+        s.step("a classic join of a consumer makes it a classic member of what stays a consumer group");
         let group = s.name("turns-back");
         s.call("a", 1, &enter(&group, "m1", &[&topic]));
         s.call("a", 9, &join(&group, "m1").with_protocols(reads(&topic, &[])));
@@ -123,12 +114,13 @@ fn consumers_in_classic_groups() {
         s.call("c", 9, &join(&empty, &c));
         look(s, &empty);
         s.call("x", 5, &crate::requests::fetch(&empty, None));
-        s.step("a stable classic group of metadata that names no topic");
+        s.step("a stable classic group");
         let group = s.name("group");
         let a = s.call("a", 3, &join(&group, "").with_protocols(reads(&topic, &[]))).member_id;
         s.call("a", 5, &sync(&group, 1, &a, &[]));
         s.step("a consumer joins it: it becomes a consumer group");
-        s.call("m", 1, &enter(&group, "m1", &[&topic]));
+        // `range` goes by the members' ids, of which one is generated but begins with "it".
+        s.call("m", 1, &enter(&group, "m1", &[&topic]).with_server_assignor(some("range")));
         look(s, &group);
         s.step("the classic member must join again");
         s.call("a", 4, &heartbeat(&group, 1, &a));
@@ -136,16 +128,17 @@ fn consumers_in_classic_groups() {
         s.call("a", 5, &sync(&group, joined.generation_id, &a, &[]));
         s.call("a", 4, &heartbeat(&group, joined.generation_id, &a));
         look(s, &group);
-        s.step("the classic member says that it owns what it was given, and the consumer gets the rest");
+        s.step("the consumer has what the classic member left");
         s.call("m", 1, &beat(&group, "m1", joined.generation_id));
         s.step("the classic member leaves");
         s.call("a", 5, &leave_all(&group, &[(&a, None)]));
         let beat = beat(&group, "m1", joined.generation_id);
-        s.call("m", 1, &beat.with_topic_partitions(owned(&[(id, &[0])])));
+        s.call("m", 1, &beat.with_topic_partitions(owned(&[(id, &[1])])));
         look(s, &group);
         s.step("a classic group that prepares a rebalance");
         let preparing = s.name("preparing");
-        classic::stable(s, &preparing);
+        let first = classic::joined(s, &preparing);
+        s.call("a", 5, &sync(&preparing, 1, &first, &[]));
         s.park("b", 3, &join(&preparing, ""));
         s.call("m", 1, &enter(&preparing, "m1", &[&topic]));
         s.finish::<JoinGroupRequest>("b");
@@ -157,10 +150,9 @@ fn consumers_in_classic_groups() {
         s.call("a", 5, &sync(&completing, 1, &one, &[]));
         s.call("a", 4, &heartbeat(&completing, 1, &one));
         look(s, &completing);
-        s.step("a classic group whose protocols the broker cannot read");
+        s.step("a classic group with an assignment that the broker cannot read");
         let unread = s.name("unread");
-        let member =
-            s.call("a", 3, &join(&unread, "").with_protocols(protocols(&[("range", "topic")]))).member_id;
+        let member = s.call("a", 3, &join(&unread, "").with_protocols(reads(&topic, &[]))).member_id;
         s.call("a", 5, &sync(&unread, 1, &member, &[(&member, "not an assignment")]));
         s.call("m", 1, &enter(&unread, "m1", &[&topic]));
         look(s, &unread);

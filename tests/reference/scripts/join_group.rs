@@ -107,8 +107,10 @@ fn join_protocol_choice() {
         let a = s.call("a", 3, &join(&group, "").with_protocols(both.clone())).member_id;
         s.call("a", 3, &sync(&group, 1, &a, &[]));
         s.step("majority: two that prefer the other protocol");
-        s.park("b", 3, &join(&group, "").with_protocols(reversed.clone()));
-        s.park("c", 3, &join(&group, "").with_protocols(reversed.clone()));
+        for connection in ["b", "c"] {
+            let id = s.call(connection, 9, &join(&group, "").with_protocols(reversed.clone())).member_id;
+            s.park(connection, 9, &join(&group, &id).with_protocols(reversed.clone()));
+        }
         s.call("a", 3, &join(&group, &a).with_protocols(both.clone()));
         s.finish::<JoinGroupRequest>("b");
         s.finish::<JoinGroupRequest>("c");

@@ -49,17 +49,23 @@ fn static_members() {
             s.call("a", 9, &commit_at(&third).with_generation_id_or_member_epoch(7));
             s.call("a", 9, &commit_at("").with_generation_id_or_member_epoch(-1));
             s.call("a", 5, &leave_all(&group, &[(&second, Some("one"))]));
-            s.step(&format!("v{version} stable: it comes back with other metadata: a rebalance"));
-            let fourth = s
-                .call("b", version, &static_join("").with_protocols(protocols(&[("range", "new")])))
-                .member_id;
+            s.step(&format!(
+                "v{version} stable: it comes back with other metadata: no rebalance, the protocol is the same"
+            ));
+            let new = || protocols(&[("range", "new")]);
+            let fourth = s.call("b", version, &static_join("").with_protocols(new())).member_id;
             s.call(
                 "b",
                 5,
-                &sync(&group, 3, &fourth, &[(&fourth, "new")]).with_group_instance_id(some("one")),
+                &sync(&group, 2, &fourth, &[(&fourth, "new")]).with_group_instance_id(some("one")),
             );
+            s.step(&format!("v{version} stable: it comes back with another protocol: a rebalance"));
+            let other = || protocols(&[("roundrobin", "new"), ("range", "new")]);
+            let fourth = s.call("b", version, &static_join("").with_protocols(other())).member_id;
+            let request = sync(&group, 3, &fourth, &[(&fourth, "new")]).with_group_instance_id(some("one"));
+            s.call("b", 5, &request.with_protocol_name(some("roundrobin")));
             s.step(&format!("v{version} stable: it joins with its id"));
-            s.call("b", version, &static_join(&fourth).with_protocols(protocols(&[("range", "new")])));
+            s.call("b", version, &static_join(&fourth).with_protocols(other()));
             s.step(&format!("v{version} an unknown id with a known instance id, and the other way round"));
             s.call("x", version, &static_join("nobody"));
             s.call("x", version, &join(&group, &fourth).with_group_instance_id(some("two")));
