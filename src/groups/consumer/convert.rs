@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::assign::Partitions;
-use super::super::classic::{ClassicGroup, StoredMember as StoredClassicMember};
+use super::super::classic::{ClassicGroup, State, StoredMember as StoredClassicMember};
 use super::super::effects::{Effects, Notice, Now, RowKey};
 use super::super::error::GroupError;
 use super::super::limits::ConsumerLimits;
@@ -106,8 +106,16 @@ impl ConsumerGroup {
             };
             group.insert(Arc::clone(member.id()), stored, limits, now);
         }
-        group.metadata_hash = group.subscriptions.metadata_hash(topics);
-        group.topics_version = Some(topics.version());
+        let hash = group.subscriptions.metadata_hash(topics);
+        // A new member begins a new epoch. A static member that takes its own place does not, so that a group in the middle
+        // of a rebalance, or with partitions that nobody was given, would stay so (as in Kafka): another number than that of
+        // the topics makes one begin.
+        let is_complete = classic.state() == State::Stable
+            && group
+                .subscriptions
+                .topics(topics)
+                .all(|topic| (0..topic.partitions).all(|partition| given.contains(&topic.id, partition)));
+        group.metadata_hash = if is_complete { hash } else { !hash };
         Ok(group)
     }
 

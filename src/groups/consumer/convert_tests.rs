@@ -73,6 +73,30 @@ fn whoever_waits_is_to_join_again() {
 }
 
 #[test]
+fn a_static_member_that_takes_its_own_place_leaves_nothing_unassigned() {
+    let of_i = |request: JoinRequest| JoinRequest { instance_id: Some("i".to_owned()), ..request };
+    let upgrade = |given: Option<&[i32]>| {
+        let mut tested = Tested::new();
+        let ticket = tested.join(of_i(at_once("c1", subscription(&["a"], &[]))));
+        if let Some(given) = given {
+            tested.wait(0);
+            assert!(tested.answers.contains_key(&ticket));
+            let assignments = vec![("c1".to_owned(), write_assignment(1, [("a", given)].into_iter()))];
+            let sync =
+                SyncRequest { assignments, instance_id: Some("i".to_owned()), ..classic_sync("c1", 1) };
+            tested.synced(sync).expect("it assigns");
+        }
+        let answer = tested.heartbeat(of_instance("i", joining("m1", &["a"]))).expect("it takes over");
+        assert_eq!(answer.assignment.map(|all| all.len()), Some(4));
+        answer.member_epoch
+    };
+    // Everything was assigned: no rebalance. Else the group begins a new epoch.
+    assert_eq!(upgrade(Some(&[0, 1, 2, 3])), 1);
+    assert_eq!(upgrade(Some(&[0, 1, 2])), 2);
+    assert_eq!(upgrade(None), 1);
+}
+
+#[test]
 fn an_upgrade_needs_permission_and_members_that_can_be_read() {
     let mut tested = classic_group();
     let rows = tested.rows.clone();

@@ -232,7 +232,9 @@ impl World {
                     self.tested.topics.grow(TOPICS[topic], found.partitions + 1);
                 }
                 Some(_) => {}
-                None => drop(self.tested.topics.create(TOPICS[topic], 3)),
+                None => {
+                    self.tested.topics.create(TOPICS[topic], 3);
+                }
             },
             Act::Delete { topic } => self.tested.topics.delete(TOPICS[topic]),
             Act::Restart => self.restart(),
@@ -299,7 +301,8 @@ impl World {
             topics: says_all.then(|| if by_regex { Vec::new() } else { selected(client.topics) }),
             topic_regex: says_all.then(|| if by_regex { "a.*".to_owned() } else { String::new() }),
             // One that gives partitions up need not repeat that it owns them.
-            owned: (says_all || client.told.is_none() || revokes_in % 2 == 0).then(|| client.owned.clone()),
+            owned: (says_all || client.told.is_none() || revokes_in.is_multiple_of(2))
+                .then(|| client.owned.clone()),
             ..beat(&client.id, client.epoch)
         };
         let answer = self.tested.heartbeat(request);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::super::topics_view::TopicsView;
+use super::super::topics_view::{TopicInfo, TopicsView};
 use super::member::Member;
 
 /// A subscription by expression, shared by all members that use the same one.
@@ -118,11 +118,15 @@ impl Subscriptions {
         }
     }
 
+    /// The subscribed topics that there are.
+    pub(super) fn topics(&self, topics: &dyn TopicsView) -> impl Iterator<Item = TopicInfo> {
+        self.names.keys().filter_map(|name| topics.by_name(name))
+    }
+
     /// A number that changes when a subscribed topic appears, goes, is made anew or gets more partitions. The same after a
     /// restart, so that what happened in between is noticed; and whatever the order of the topics.
     pub(super) fn metadata_hash(&self, topics: &dyn TopicsView) -> u64 {
-        let found = self.names.keys().filter_map(|name| topics.by_name(name));
-        found.fold(0, |sum: u64, topic| {
+        self.topics(topics).fold(0, |sum: u64, topic| {
             let partitions = topic.partitions.to_be_bytes();
             let bytes = topic.id.as_bytes().iter().chain(&partitions);
             sum.wrapping_add(mix(

@@ -8,7 +8,9 @@ use super::{compile, resolve, unquote};
 
 fn matched(pattern: &str, names: &[&str]) -> Vec<String> {
     let mut topics = Topics::default();
-    names.iter().for_each(|name| drop(topics.create(name, 1)));
+    for name in names {
+        topics.create(name, 1);
+    }
     let regex = compile(pattern).expect("it is good");
     resolve(&regex, &topics).iter().map(|name| name.to_string()).collect()
 }
