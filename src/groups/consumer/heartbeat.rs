@@ -242,9 +242,14 @@ impl ConsumerGroup {
         let before = std::mem::replace(&mut member.stored.topic_regex, pattern.clone());
         if let Some(pattern) = pattern
             && self.subscriptions.add_regex(&pattern)
-            && let Some(compiled) = compiled
         {
-            self.subscriptions.set_resolved(&pattern, topic_regex::resolve(compiled, topics));
+            // It was compiled when the request was checked, unless its last user was this member's id's former owner.
+            let resolved = match compiled {
+                Some(compiled) => topic_regex::resolve(compiled, topics),
+                None => topic_regex::compile(&pattern)
+                    .map_or_else(|_| BTreeSet::new(), |compiled| topic_regex::resolve(&compiled, topics)),
+            };
+            self.subscriptions.set_resolved(&pattern, resolved);
             if self.subscriptions.regexes().len() == 1 {
                 self.note_refreshed(topics, now);
             }

@@ -139,6 +139,21 @@ fn expressions_survive_the_exchange() {
 }
 
 #[test]
+fn who_comes_back_under_a_members_id_takes_that_place_too() {
+    let mut tested = Tested::new();
+    tested.heartbeat(of_instance("i1", joining("m1", &["b"]))).expect("it joins");
+    let by_regex =
+        ConsumerHeartbeat { topics: None, topic_regex: Some("a".to_owned()), ..joining("m2", &[]) };
+    tested.heartbeat(by_regex.clone()).expect("it joins");
+    tested.heartbeat(of_instance("i1", beat("m1", LEFT_FOR_A_WHILE))).expect("it goes");
+    let request = ConsumerHeartbeat { topics: Some(Vec::new()), ..of_instance("i1", by_regex) };
+    tested.heartbeat(request).expect("it comes back");
+    assert_eq!(tested.group().len(), 1);
+    tested.catch_up("m2");
+    assert_eq!(tested.owns("m2").len(), 4);
+}
+
+#[test]
 fn a_full_group_has_no_place_for_a_new_id() {
     let mut tested = two();
     tested.limits.members_max = 2;
