@@ -133,7 +133,8 @@ fn consumer_reconciliation() {
         s.call("a", 1, &has(beat(&group, "m1", 2), grows_id, &[0]));
         let more = kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic::default()
             .with_name(crate::requests::topic(&grows))
-            .with_count(3);
+            .with_count(3)
+            .with_assignments(None);
         s.quiet(
             3,
             &kafka_protocol::messages::CreatePartitionsRequest::default()

@@ -248,7 +248,7 @@ fn consumer_regex() {
         s.step("an empty one beside names");
         let group = s.name("empty");
         s.call("a", 1, &enter(&group, "m1", &[&one]).with_subscribed_topic_regex(some("")));
-        s.step("a member turns to an expression, to an invalid one, and away from it");
+        s.step("a member turns to an invalid expression, and from names to a valid one");
         s.call("a", 1, &beat(&group, "m1", 2).with_subscribed_topic_regex(some("[")));
         let turned = beat(&group, "m1", 2)
             .with_subscribed_topic_names(Some(vec![]))

@@ -36,7 +36,8 @@ fn internal_topic() {
             s.call("x", version, &created.with_validate_only(only));
         }
         s.step("CreatePartitions");
-        let more = CreatePartitionsTopic::default().with_name(topic(OFFSETS)).with_count(1);
+        let more =
+            CreatePartitionsTopic::default().with_name(topic(OFFSETS)).with_count(1).with_assignments(None);
         let request = CreatePartitionsRequest::default().with_topics(vec![more]).with_timeout_ms(30_000);
         s.call("x", 3, &request.with_validate_only(true));
     });
