@@ -374,8 +374,8 @@ impl World {
             },
             Phase::Syncing(ticket) => match self.tested.answers.remove(&ticket) {
                 None => client.heard = now,
-                Some((at, Answer::Sync(Ok(synced)))) => {
-                    client.heard = at;
+                // An answer at once does not renew the session in a classic group.
+                Some((_, Answer::Sync(Ok(synced)))) => {
                     client.phase = Phase::Heartbeating;
                     let assignment = match &synced.assignment[..] {
                         [] => Partitions::default(),
@@ -580,8 +580,14 @@ impl World {
 
     /// Everybody does what is asked at once, until nothing is asked any more. Then everybody has what it is to have.
     fn settle(&mut self) {
+        // A classic group that came of a consumer group without a rebalance has no member that knows it leads, and so none that
+        // looks after topics, until the next rebalance (as in Kafka).
+        if self.clients.values().all(|client| client.led.is_none()) {
+            self.clients.values_mut().for_each(|client| client.says_all = true);
+        }
         for _ in 0..70 {
             self.tested.wait(200);
+            self.check();
             for client in 0..CLIENTS {
                 self.step(client, false, 0);
                 self.step(client, false, 0);
