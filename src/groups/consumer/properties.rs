@@ -185,11 +185,14 @@ struct World {
     gone: BTreeSet<String>,
     /// A classic group that is stable does not look at what a static member subscribes to when it comes back (KIP-345), so
     /// that static members keep their subscription where groups may be classic.
-    statics_keep_topics: bool,
+    may_be_classic: bool,
+    /// Topics that were deleted. Classic members know topics by name only, and take one that is made anew for the one they
+    /// had; so that this is not done where groups may be classic.
+    deleted: BTreeSet<usize>,
 }
 
 impl World {
-    fn new(statics_keep_topics: bool) -> Self {
+    fn new(may_be_classic: bool) -> Self {
         let mut tested = Tested::new();
         tested.limits.members_max = 5;
         Self {
@@ -198,12 +201,13 @@ impl World {
             processes: 0,
             epochs: 0,
             gone: BTreeSet::new(),
-            statics_keep_topics,
+            may_be_classic,
+            deleted: BTreeSet::new(),
         }
     }
 
     fn topics(&self, client: usize, topics: usize) -> usize {
-        if client >= 4 && self.statics_keep_topics { 2 } else { topics }
+        if client >= 4 && self.may_be_classic { 2 } else { topics }
     }
 
     fn now(&self) -> u64 {
@@ -232,11 +236,15 @@ impl World {
                     self.tested.topics.grow(TOPICS[topic], found.partitions + 1);
                 }
                 Some(_) => {}
+                None if self.may_be_classic && self.deleted.contains(&topic) => {}
                 None => {
                     self.tested.topics.create(TOPICS[topic], 3);
                 }
             },
-            Act::Delete { topic } => self.tested.topics.delete(TOPICS[topic]),
+            Act::Delete { topic } => {
+                self.deleted.insert(topic);
+                self.tested.topics.delete(TOPICS[topic]);
+            }
             Act::Restart => self.restart(),
         }
         self.check();
@@ -631,8 +639,8 @@ impl World {
         assert_eq!(owned, wanted, "every partition that somebody wants is owned, and no other");
     }
 
-    fn run(acts: Vec<Act>, statics_keep_topics: bool) {
-        let mut world = Self::new(statics_keep_topics);
+    fn run(acts: Vec<Act>, may_be_classic: bool) {
+        let mut world = Self::new(may_be_classic);
         acts.into_iter().for_each(|act| world.act(act));
         world.settle();
     }
