@@ -122,6 +122,8 @@ def rebalance(plan: Plan) -> Table:
             f"Raw members, each with a connection of its own that was open before; heartbeats every {interval_ms} ms in both protocols, and "
             "at once where a client would not wait (to join again; to report what it owns). Members give partitions up at once. "
             "Classic: eager, the leader's assignment takes no time. Consumer: the broker's first assignor, uniform.",
+            "The classic first join has two outcomes in both brokers: a first member that finishes a generation alone, before the others "
+            "are there, hears of them with its next heartbeat only, and all wait for it. The faster broker sees that more often.",
             "In each block one member more comes, at different phases of the others' heartbeats, and leaves again, six times: their mean.",
             f"Both: session timeout {session_ms:,} ms, group.initial.rebalance.delay.ms=0, group.consumer.assignment.interval.ms=0 (Kafka's "
             "default gathers changes for 1,000 ms; Tidelog has no such pause). A killed member's connection closes without LeaveGroup; its "
