@@ -47,7 +47,7 @@ compat: build ## real Kafka clients against ./bin/tidelog; ARGS goes to pytest, 
 	@scripts/ensure-deps.sh compat
 	@compat-tests/run-all.sh $(ARGS)
 
-bench: build ## Tidelog beside Apache Kafka on this machine, 20 minutes; ARGS="--case produce-cpu --pairs 2" for a part
+bench: build ## Tidelog beside Apache Kafka on this machine, most of an hour; ARGS="--case produce-cpu --pairs 2" for a part
 	@scripts/ensure-deps.sh bench
 	@benches/compare/run.py $(ARGS)
 
