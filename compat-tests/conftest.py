@@ -154,14 +154,14 @@ class ExternalBroker:
         self.bootstrap = bootstrap
 
 
-@pytest.fixture(scope="session")
-def broker(tmp_path_factory):
-    """The broker that all scenarios share, except those that stop it."""
+@contextmanager
+def shared_broker(directory: Path, settings: dict | None = None):
+    """A broker that many scenarios share and none of them stops: the one named from outside, or one of our own."""
     address = os.environ.get("KAFKA_BOOTSTRAP")
     if address:
         yield ExternalBroker(address)
         return
-    own = Broker(tmp_path_factory.mktemp("broker"))
+    own = Broker(directory, settings=settings or {})
     own.start()
     yield own
     died = own.process.poll()
@@ -169,6 +169,13 @@ def broker(tmp_path_factory):
         pytest.fail(f"the broker had exited with {died} before the scenarios were over\n{own.tail()}")
     own.stop()
     shutil.rmtree(own.log_dir, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory):
+    """The broker that all scenarios share, except those that stop it."""
+    with shared_broker(tmp_path_factory.mktemp("broker")) as shared:
+        yield shared
 
 
 @contextmanager

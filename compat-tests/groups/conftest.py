@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
 import subprocess
 import sys
 
 import pytest
 
 import conftest as root
-from conftest import HERE, Broker, ExternalBroker, run
+from conftest import HERE, run
 from groups.members import PARTITIONS, Feed, Group, Member, flight_rows
 from kcat.members import KcatMember
 from kcat.members import member_command as kcat_command
@@ -23,18 +21,8 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory):
     """The broker that the scenarios of this folder share."""
-    address = os.environ.get("KAFKA_BOOTSTRAP")
-    if address:
-        yield ExternalBroker(address)
-        return
-    own = Broker(tmp_path_factory.mktemp("group-broker"), settings=root.GROUP_SETTINGS)
-    own.start()
-    yield own
-    died = own.process.poll()
-    if died is not None:
-        pytest.fail(f"the broker had exited with {died} before the scenarios were over\n{own.tail()}")
-    own.stop()
-    shutil.rmtree(own.log_dir, ignore_errors=True)
+    with root.shared_broker(tmp_path_factory.mktemp("group-broker"), root.GROUP_SETTINGS) as shared:
+        yield shared
 
 
 @pytest.fixture(scope="session")

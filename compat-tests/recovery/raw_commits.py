@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 import time
+from contextlib import contextmanager
 
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
 # A version that Apache Kafka 4 serves; of OffsetFetch, the first that knows "all partitions".
@@ -49,6 +50,22 @@ def request(number: int, group: str, topic: str, partitions: int, offset: int) -
     for partition in range(partitions):
         body += struct.pack(">iqh", partition, offset, -1)
     return _framed(body)
+
+
+def fill(bootstrap: str, topic: str, partitions: int, records: int) -> None:
+    """Writes so many empty records to each partition: a commit beyond the end of its log may rightly be moved back to it
+    after a crash."""
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 20})
+    for number in range(records * partitions):
+        while True:
+            try:
+                producer.produce(topic, b"", partition=number % partitions)
+                break
+            except BufferError:
+                producer.poll(0.1)
+    assert producer.flush(120) == 0
 
 
 def commit(port: int, group: str, topic: str, partitions: int, offset: int, patience: float) -> None:
@@ -122,6 +139,8 @@ class Committer:
         self.sent = self.acknowledged = 0
         self._port, self._topic, self._partitions = port, topic, partitions
         self._changed, self._over = threading.Condition(), threading.Event()
+        self._may_send = threading.Event()
+        self._may_send.set()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -140,6 +159,9 @@ class Committer:
 
     def _commit_over(self, connection: socket.socket) -> None:
         while not self._over.is_set():
+            self._may_send.wait()
+            if self._over.is_set():
+                return
             self.sent += 1
             connection.sendall(request(self.sent, self.group, self._topic, self._partitions, self.sent))
             answer = _answer(connection)
@@ -157,6 +179,15 @@ class Committer:
             # Some hundreds in a second are enough; a broker that reads all of them again should not be busy with that.
             time.sleep(0.003)
 
+    @contextmanager
+    def silent(self):
+        """Sends nothing meanwhile: what a broker that was started again knows, it knows from before."""
+        self._may_send.clear()
+        try:
+            yield
+        finally:
+            self._may_send.set()
+
     def await_more(self, count: int, patience: float) -> None:
         """Returns at the moment that so many more commits are acknowledged."""
         with self._changed:
@@ -170,4 +201,5 @@ class Committer:
 
     def __exit__(self, *_) -> None:
         self._over.set()
+        self._may_send.set()
         self._thread.join()

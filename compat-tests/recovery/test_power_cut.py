@@ -16,6 +16,7 @@ import pytest
 from conftest import NOT_OURS
 from recovery.disks import FLUSH_JOURNAL, FLUSH_NOTHING, broker_on_disk
 from recovery.history import assert_complete, load, read_all
+from recovery.raw_commits import Committer, fetch, fill
 
 pytestmark = pytest.mark.skipif(NOT_OURS, reason="what survives a power cut is for each broker's defaults to say")
 
@@ -23,6 +24,10 @@ CUTS = int(os.environ.get("POWER_CUTS", 10))
 PARTITIONS = 4
 # Digits of a value where segments are to roll: the load then writes some mebibytes a second.
 WIDTH = 1_000
+# Offsets that may be committed: some hundreds a second, for the seconds that a cut and a start take.
+RECORDS_TO_COMMIT = 2_000 * CUTS
+# Seconds until a broker that was started again answers.
+PATIENCE = 60
 # Room for every cut's records; the image takes only what is written.
 DISK_MEGABYTES = 512 + 100 * CUTS
 
@@ -120,6 +125,25 @@ def test_cuts_just_after_topics_were_created(broker, chance):
     for name, _ in acknowledged:
         for partition, records in read_all(broker.bootstrap, name, 2).items():
             assert records and {number for _, number in records} == {1}, f"{name}-{partition}"
+
+
+def test_cuts_just_after_offsets_were_committed(broker, chance):
+    """A commit that was acknowledged is there, and nothing is there that was never sent."""
+    broker.create("read", PARTITIONS)
+    fill(broker.bootstrap, "read", PARTITIONS, RECORDS_TO_COMMIT)
+    with Committer(broker.port, "readers", "read", PARTITIONS) as committer:
+        for cut in range(CUTS):
+            committer.await_more(20, PATIENCE)
+            time.sleep(chance.choice([0, chance.uniform(0, 0.02)]))
+            broker.lose_power(kind_of_cut(chance))
+            with committer.silent():
+                promised = committer.acknowledged
+                broker.start()
+                found = fetch(broker.port, "readers", PATIENCE)
+            assert len(found) == PARTITIONS, f"after cut {cut + 1}: {found}\n{broker.tail()}"
+            for offset in found.values():
+                assert promised <= offset <= committer.sent, f"cut {cut + 1}: {promised} promised, {offset} found\n{broker.tail()}"
+        assert committer.sent < RECORDS_TO_COMMIT
 
 
 def test_a_second_cut_takes_nothing_that_was_served(broker, chance, tmp_path):
