@@ -97,52 +97,31 @@ mod tests {
     use super::*;
     use crate::metadata::change::apply;
     use crate::metadata::store::load;
-    use crate::storage::state_store::VisitRow;
-    use crate::storage::{KeySpace, MemoryState};
+    use crate::storage::MemoryState;
+    use crate::storage::hooked_state::{HookedState, disk_error};
     use std::collections::VecDeque;
     use uuid::Uuid;
 
-    /// A store whose writes follow a script: whether the rows get through, whether success is reported.
-    /// Past the script's end, writes work.
-    #[derive(Default)]
-    struct Scripted {
-        rows: MemoryState,
-        script: Mutex<VecDeque<(bool, bool)>>,
-    }
+    /// What becomes of the next writes: whether the rows get through, whether success is reported. Past the end of it,
+    /// writes work.
+    type Script = Arc<Mutex<VecDeque<(bool, bool)>>>;
 
-    impl StateStore for Scripted {
-        fn get(&self, space: KeySpace, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-            self.rows.get(space, key)
-        }
-        fn scan_prefix(
-            &self,
-            space: KeySpace,
-            prefix: &[u8],
-            visit: &mut VisitRow<'_>,
-        ) -> Result<(), StateError> {
-            self.rows.scan_prefix(space, prefix, visit)
-        }
-        fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StateError> {
-            let (gets_through, reports_success) = self.script.lock().pop_front().unwrap_or((true, true));
+    fn scripted() -> (Arc<HookedState>, Script) {
+        let script = Script::default();
+        let following = script.clone();
+        let store = HookedState::new(MemoryState::new(), move |rows, batch, durability| {
+            let (gets_through, reports_success) = following.lock().pop_front().unwrap_or((true, true));
             if gets_through {
-                self.rows.write(batch, durability)?;
+                rows.write(batch, durability)?;
             }
-            if reports_success {
-                return Ok(());
-            }
-            Err(StateError::Unavailable { message: "disk".into(), retryable: true })
-        }
-        fn flush(&self) -> Result<(), StateError> {
-            self.rows.flush()
-        }
-        fn close(&self) -> Result<(), StateError> {
-            self.rows.close()
-        }
+            if reports_success { Ok(()) } else { Err(disk_error()) }
+        });
+        (Arc::new(store), script)
     }
 
     #[test]
     fn a_deletion_that_failed_is_undone_before_anything_else() {
-        let store = Arc::new(Scripted::default());
+        let (store, script) = scripted();
         let journal = StateJournal::new(store.clone());
         let step = |before: &MetadataImage, change: Change| {
             let after = apply(before, std::slice::from_ref(&change));
@@ -160,13 +139,13 @@ mod tests {
         let image = step(&empty, create("a", 1)).expect("append");
 
         // The worst case: the deletion reaches the disk, reports failure, and cannot be undone at once.
-        store.script.lock().extend([(true, false), (false, false)]);
+        script.lock().extend([(true, false), (false, false)]);
         assert!(step(&image, delete.clone()).is_err());
         let on_disk = load(&*store, empty.clone()).expect("load");
         assert_eq!(on_disk.topic_count(), 0, "the failed deletion did reach the disk");
 
         // While it cannot be undone, nothing else is written.
-        store.script.lock().push_back((false, false));
+        script.lock().push_back((false, false));
         assert!(step(&image, create("b", 2)).is_err());
         assert_eq!(load(&*store, empty.clone()).expect("load"), on_disk);
 
@@ -175,7 +154,7 @@ mod tests {
         assert_eq!(image.topic_count(), 2);
 
         // When undoing works at once, the disk is right again before the caller hears of the failure.
-        store.script.lock().push_back((true, false));
+        script.lock().push_back((true, false));
         assert!(step(&image, delete.clone()).is_err());
         assert_eq!(load(&*store, empty.clone()).expect("load"), image);
 

@@ -13,6 +13,8 @@ pub mod state_store;
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod hooked_state;
 
 pub use keyspace::KeySpace;
 pub use memory_state::MemoryState;

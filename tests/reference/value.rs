@@ -228,11 +228,11 @@ mod tests {
     use super::{LINE_COLUMNS, Value};
 
     #[derive(Debug)]
-    #[allow(dead_code)]
+    #[expect(dead_code, reason = "only its debug text is read")]
     struct Inner(&'static str);
 
     #[derive(Debug)]
-    #[allow(dead_code)]
+    #[expect(dead_code, reason = "only its debug text is read")]
     struct Message {
         number: i32,
         name: Inner,

@@ -1,6 +1,6 @@
 //! What Apache Kafka 4.3.1 answered to random heartbeats, and what is answered here.
 //!
-//! `reference_answers.txt` was recorded from a broker with `group.consumer.assignment.interval.ms=0` and
+//! `tests/golden/reference-heartbeats.txt` was recorded from a broker with `group.consumer.assignment.interval.ms=0` and
 //! `group.consumer.max.size=7`, with topics `a` of 4, `b` of 2 and `c` of 420 partitions (which up to seven members
 //! share evenly, whatever the assignor prefers). A line `group` begins a group; the others are
 //!
@@ -20,7 +20,7 @@ use super::super::request::ConsumerHeartbeat;
 use super::LEFT_FOR_A_WHILE;
 use super::testing::*;
 
-const RECORDED: &str = include_str!("reference_answers.txt");
+const RECORDED: &str = include_str!("../../../tests/golden/reference-heartbeats.txt");
 
 #[derive(Debug, Clone, Default)]
 struct Client {
