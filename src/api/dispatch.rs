@@ -117,7 +117,7 @@ impl Call {
             13 => self.group(groups::leave_group::handle),
             14 => self.group(groups::sync_group::handle),
             15 => self.group(groups::describe_groups::handle),
-            16 => self.now(groups::list_groups::handle),
+            16 => self.group(groups::list_groups::handle),
             18 => self.now(cluster::api_versions::handle),
             19 => self.alone(topics::create_topics::handle),
             20 => self.alone(topics::delete_topics::handle),

@@ -18,6 +18,8 @@ const TICK: Duration = Duration::from_millis(500);
 const IDLE_MS: i64 = 10_000;
 /// How often idle producers are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// How often groups that were given up after a failed write are read again, if nobody asks for them earlier.
+const LOAD_GROUPS_EVERY: Duration = Duration::from_secs(10);
 /// Checkpoints are also written when so many bytes were appended since: it bounds what the next start has to verify.
 const CHECKPOINT_EVERY_BYTES: u64 = 64 << 20;
 
@@ -45,9 +47,7 @@ pub async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
     let mut expiry = Every::new(now, EXPIRE_EVERY);
     let check = config.groups.offsets_retention_check_interval_ms;
     let mut offsets = Every::new(now, Duration::from_millis(check));
-    let loading = services.clone();
-    // Nobody waits for it: what is asked for earlier is read then.
-    tokio::task::spawn_blocking(move || loading.groups.load_all());
+    let mut groups = Every::new(now, LOAD_GROUPS_EVERY);
     let mut image_version = services.image().version;
     let mut doomed: Vec<Doomed> = Vec::new();
     while !*stopping.borrow() {
@@ -62,6 +62,7 @@ pub async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
             checkpoint: checkpoint.is_due(now),
             expiry: expiry.is_due(now),
             offsets: offsets.is_due(now),
+            groups: groups.is_due(now),
             reconfigure: version != image_version,
         };
         image_version = version;
@@ -81,6 +82,18 @@ pub async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
             }
             false
         });
+    }
+}
+
+/// Reads all groups, so that sessions are counted and lag is shown before anybody asks; what is asked for earlier is read
+/// then. Offsets of a topic that was deleted just before the last stop are forgotten.
+pub async fn load_groups(services: Arc<Services>) {
+    let loading = tokio::task::spawn_blocking(move || {
+        services.groups.load_all();
+        services.groups.forget_deleted_topics();
+    });
+    if loading.await.is_err() {
+        warn!("groups could not all be read beforehand; each is read when it is asked for");
     }
 }
 
@@ -111,6 +124,7 @@ struct Due {
     checkpoint: bool,
     expiry: bool,
     offsets: bool,
+    groups: bool,
     reconfigure: bool,
 }
 
@@ -122,6 +136,9 @@ fn pass(services: &Services, due: Due) -> Vec<Doomed> {
         for topic in services.image().topics() {
             services.partitions.reconfigure(topic.id, topic.partitions, &services.topic_config(topic));
         }
+    }
+    if due.groups {
+        services.groups.load_all();
     }
     if due.reconfigure {
         services.groups.forget_deleted_topics();

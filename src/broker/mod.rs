@@ -132,6 +132,7 @@ impl Broker {
         broker.background.spawn(maintenance::run(broker.services.clone(), broker.stop.subscribe()));
         let alarms = broker.services.groups.clone().run_alarms(broker.stop.subscribe());
         broker.background.spawn(alarms);
+        broker.background.spawn(maintenance::load_groups(broker.services.clone()));
         broker.exposed.ready.store(true, Ordering::Release);
         Ok(broker)
     }

@@ -55,14 +55,6 @@ const UUID_LEN: usize = 36;
 const CLASSIC_REBALANCING: u8 = 3;
 
 impl Group {
-    /// Its id.
-    pub fn id(&self) -> &Arc<str> {
-        match self {
-            Group::Classic(group) => group.id(),
-            Group::Consumer(group) => group.id(),
-        }
-    }
-
     /// Kafka's name of its kind (KIP-848).
     pub fn kind(&self) -> &'static str {
         match self {
@@ -146,14 +138,6 @@ impl Group {
         match self {
             Group::Classic(group) => group.deadline(),
             Group::Consumer(group) => group.deadline(),
-        }
-    }
-
-    /// Answers every waiting request with this error; the group is of no use afterwards.
-    pub fn give_up(&mut self, error: GroupError, effects: &mut Effects) {
-        match self {
-            Group::Classic(group) => group.give_up(error, effects),
-            Group::Consumer(group) => group.give_up(error, effects),
         }
     }
 
@@ -417,11 +401,6 @@ pub fn tick(slot: &mut Option<Group>, cx: &Context<'_>, effects: &mut Effects) {
         }
         None => {}
     }
-}
-
-/// The earliest tick at which [`tick`] may have something to do.
-pub fn deadline(slot: &Option<Group>) -> Option<u64> {
-    slot.as_ref()?.deadline()
 }
 
 /// Takes members out of a consumer group, which becomes a classic group when only such members are left.

@@ -55,11 +55,17 @@ pub enum Refused {
 /// What is written together.
 #[derive(Debug, Default)]
 struct Round {
+    /// Rises from round to round.
+    number: u64,
     outcome: AtomicU8,
     waiting: Mutex<Vec<Waker>>,
 }
 
 impl Round {
+    fn next(&self) -> Arc<Round> {
+        Arc::new(Round { number: self.number + 1, ..Round::default() })
+    }
+
     fn end(&self, outcome: u8) {
         let waiting = {
             let mut waiting = self.waiting.lock();
@@ -71,13 +77,46 @@ impl Round {
 }
 
 /// Resolves when the change it was given for, and every earlier one, is durable.
-#[derive(Debug, Clone)]
-pub struct Receipt(Arc<Round>);
+#[derive(Debug)]
+pub struct Receipt {
+    round: Arc<Round>,
+    /// Where its waker is among those of the round, once it was polled: it is not looked for among thousands.
+    place: Option<usize>,
+}
+
+impl Clone for Receipt {
+    fn clone(&self) -> Self {
+        Receipt { round: self.round.clone(), place: None }
+    }
+}
 
 impl Receipt {
+    /// The one of two whose round ends later. Rounds end in order.
+    pub fn later(one: Option<Receipt>, other: Option<Receipt>) -> Option<Receipt> {
+        match (one, other) {
+            (Some(one), Some(other)) => {
+                Some(if one.round.number >= other.round.number { one } else { other })
+            }
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Waits for the outcome on this thread. Blocks.
+    pub fn wait(self) -> Result<(), NotDurable> {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut context = Context::from_waker(&waker);
+        let mut receipt = std::pin::pin!(self);
+        loop {
+            if let Poll::Ready(outcome) = receipt.as_mut().poll(&mut context) {
+                return outcome;
+            }
+            std::thread::park();
+        }
+    }
+
     /// The outcome, when there is one.
     pub fn outcome(&self) -> Option<Result<(), NotDurable>> {
-        match self.0.outcome.load(Ordering::Acquire) {
+        match self.round.outcome.load(Ordering::Acquire) {
             PENDING => None,
             DURABLE => Some(Ok(())),
             _ => Some(Err(NotDurable)),
@@ -88,19 +127,33 @@ impl Receipt {
 impl Future for Receipt {
     type Output = Result<(), NotDurable>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(outcome) = self.outcome() {
             return Poll::Ready(outcome);
         }
-        let mut waiting = self.0.waiting.lock();
+        let round = self.round.clone();
+        let mut waiting = round.waiting.lock();
         // The round ends under this lock: either the outcome is seen now, or the waker is found then.
         if let Some(outcome) = self.outcome() {
             return Poll::Ready(outcome);
         }
-        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-            waiting.push(context.waker().clone());
+        match self.place.and_then(|place| waiting.get_mut(place)) {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => {
+                self.place = Some(waiting.len());
+                waiting.push(context.waker().clone());
+            }
         }
         Poll::Pending
+    }
+}
+
+/// Wakes a thread.
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -198,7 +251,7 @@ impl Journal {
         }
         queue.bytes += bytes;
         queue.batches.push(batch);
-        let receipt = Receipt(queue.round.clone());
+        let receipt = Receipt { round: queue.round.clone(), place: None };
         drop(queue);
         self.0.arrived.notify_one();
         Ok(receipt)
@@ -215,7 +268,8 @@ impl Journal {
             }
             let batches = std::mem::take(&mut queue.batches);
             queue.bytes = 0;
-            let round = std::mem::take(&mut queue.round);
+            let next = queue.round.next();
+            let round = std::mem::replace(&mut queue.round, next);
             drop(queue);
             let changes = batches.len();
             let began = Instant::now();
@@ -241,7 +295,8 @@ impl Journal {
         self.0.term.fetch_add(1, Ordering::AcqRel);
         queue.batches.clear();
         queue.bytes = 0;
-        std::mem::take(&mut queue.round)
+        let next = queue.round.next();
+        std::mem::replace(&mut queue.round, next)
     }
 
     /// Writes changes in order, each whole, as few batches as fit.

@@ -14,8 +14,7 @@ pub struct ClassicLimits {
     pub initial_rebalance_delay_ms: i32,
     /// `group.max.size`.
     pub members_max: usize,
-    /// How long a member that was given an id may take to join with it (KIP-394): Kafka takes the session timeout; there
-    /// may be no more such members than this.
+    /// Members of one group that were given an id and have not joined with it yet (KIP-394). Kafka has no bound.
     pub pending_members_max: usize,
 }
 

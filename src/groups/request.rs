@@ -31,7 +31,7 @@ pub struct JoinRequest {
     pub client: Client,
     /// Empty at the first join.
     pub member_id: String,
-    /// The id to give a new member: the client id, a dash and a random UUID.
+    /// The id to give a new member: the instance id or else the client id, a dash and a random UUID.
     pub new_member_id: String,
     /// `group.instance.id` (KIP-345).
     pub instance_id: Option<String>,
@@ -231,7 +231,7 @@ pub struct ClassicMemberDescription {
     pub client: Client,
     /// Its metadata for the chosen protocol; empty unless stable.
     pub metadata: Bytes,
-    /// Its assignment; empty unless stable.
+    /// Its assignment, as it is in any state.
     pub assignment: Bytes,
 }
 
@@ -267,7 +267,7 @@ pub struct ConsumerMemberDescription {
     pub topics: Vec<String>,
     /// Expression it subscribes by.
     pub topic_regex: Option<String>,
-    /// What it owns now.
+    /// What it owns now, with what it is to give up.
     pub assigned: Vec<(Uuid, Vec<i32>)>,
     /// What it should own.
     pub target: Vec<(Uuid, Vec<i32>)>,

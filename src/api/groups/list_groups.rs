@@ -8,6 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::shape::text;
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
+use crate::groups::coordinator::{Answering, Listed};
 
 /// First version that shows the state.
 const STATE_FROM: i16 = 4;
@@ -15,12 +16,15 @@ const STATE_FROM: i16 = 4;
 const TYPE_FROM: i16 = 5;
 
 /// Lists what passes both filters; an empty filter lets all pass. Kafka compares without regard to case.
-pub fn handle(context: &Context, request: ListGroupsRequest) -> ListGroupsResponse {
+pub fn handle(context: &Context, request: ListGroupsRequest) -> Answering<ListGroupsResponse> {
     let version = context.version;
-    let mut groups = match context.services.groups.list() {
-        Ok(groups) => groups,
-        Err(error) => return ListGroupsResponse::default().with_error_code(error.code()),
-    };
+    context.services.groups.list().answer(move |groups| match groups {
+        Ok(groups) => shaped(version, &request, groups),
+        Err(error) => ListGroupsResponse::default().with_error_code(error.code()),
+    })
+}
+
+fn shaped(version: i16, request: &ListGroupsRequest, mut groups: Vec<Listed>) -> ListGroupsResponse {
     let passes = |filter: &[StrBytes], name: &str| {
         filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
     };

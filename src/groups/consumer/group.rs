@@ -6,7 +6,6 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::super::effects::{Effects, Notice, Now, RowKey};
-use super::super::error::GroupError;
 use super::super::limits::ConsumerLimits;
 use super::member::{Member, Standing, StoredMember};
 use super::owned::Owned;
@@ -213,12 +212,6 @@ impl ConsumerGroup {
     /// Whether a member subscribes to this topic, by name or by expression.
     pub fn is_subscribed_to(&self, topic: &str) -> bool {
         self.subscriptions.contains(topic)
-    }
-
-    /// The coordinator stops, or loads the group again after a failed write. No request waits in a consumer group: each
-    /// is answered by the decision that it brings about.
-    pub fn give_up(&mut self, _error: GroupError, _effects: &mut Effects) {
-        self.timers.clear();
     }
 
     /// Puts a member in and starts its timers.

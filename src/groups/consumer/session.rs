@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::super::effects::{Effects, Notice, Now};
 use super::super::limits::ConsumerLimits;
-use super::super::topics_view::TopicsView;
 use super::group::ConsumerGroup;
 use super::member::MemberState;
 
@@ -13,13 +12,6 @@ impl ConsumerGroup {
     /// at most once per member and session timeout.
     pub fn deadline(&self) -> Option<u64> {
         self.timers.first().map(|(at, _)| *at)
-    }
-
-    /// Takes out whoever is gone. A group that is to speak the classic protocol afterwards is converted by
-    /// [`tick`](crate::groups::group::tick) instead.
-    pub fn tick(&mut self, topics: &dyn TopicsView, now: Now, effects: &mut Effects) {
-        let gone = self.take_due(now, effects);
-        self.remove_members(&gone, topics, now, effects);
     }
 
     /// The members that are gone, whose timers have run out. They are to be removed.

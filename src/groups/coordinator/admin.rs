@@ -9,6 +9,7 @@ use crate::groups::access;
 use crate::groups::effects::Effects;
 use crate::groups::error::GroupError;
 use crate::groups::group::{Context, Group};
+use crate::groups::journal::Receipt;
 use crate::groups::request::{ClassicDescription, ConsumerDescription};
 use crate::groups::store;
 
@@ -25,18 +26,18 @@ pub struct Listed {
     pub kind: &'static str,
 }
 
-/// A group of either kind.
-pub type Described<T> = Result<T, GroupError>;
-
 impl Coordinator {
-    /// Every group, in no particular order.
-    ///
-    /// # Errors
-    /// [`GroupError::CoordinatorNotAvailable`] when some cannot be read.
-    pub fn list(&self) -> Result<Vec<Listed>, GroupError> {
+    /// ListGroups: every group, in no particular order; [`GroupError::CoordinatorNotAvailable`] when some cannot be read.
+    pub fn list(&self) -> Held<Vec<Listed>> {
         let mut groups = Vec::new();
+        // Rounds end in their order, so what has to be durable is the round that was seen last.
+        let mut last = None;
         for number in 0..store::SHARDS {
-            let shard = self.loaded(number)?;
+            let mut shard = match self.loaded(number) {
+                Ok(shard) => shard,
+                Err(error) => return Held::Now(Err(error)),
+            };
+            last = Receipt::later(last, shard.receipt());
             for (id, entry) in &shard.groups {
                 if let Some(group) = &entry.group {
                     groups.push(Listed {
@@ -48,7 +49,7 @@ impl Coordinator {
                 }
             }
         }
-        Ok(groups)
+        Held::decided(Ok((Ok(groups), last)))
     }
 
     /// DescribeGroups, of one group.
@@ -71,10 +72,7 @@ impl Coordinator {
             let slot = shard.groups.get(id).map_or(&none, |entry| &entry.group);
             (describe(slot, id, cx), OffsetChanges::default())
         });
-        match decided {
-            Ok((Ok(description), receipt)) => Held::until(description, receipt),
-            Ok((Err(error), _)) | Err(error) => Held::Now(Err(error)),
-        }
+        Held::decided(decided)
     }
 
     /// DeleteGroups, of one group: with its offsets.
@@ -94,9 +92,6 @@ impl Coordinator {
             changes.removed = entry.offsets.iter().map(|(of, _)| of).collect();
             (Ok(()), changes)
         });
-        match decided {
-            Ok((Ok(()), receipt)) => Held::until((), receipt),
-            Ok((Err(error), _)) | Err(error) => Held::Now(Err(error)),
-        }
+        Held::decided(decided)
     }
 }

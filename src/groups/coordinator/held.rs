@@ -16,8 +16,8 @@ pub(super) type Delivered<T> = (T, Option<Receipt>);
 pub enum Held<T> {
     /// It can be given at once.
     Now(Result<T, GroupError>),
-    /// It can be given when this is durable.
-    Durable(T, Receipt),
+    /// It can be given when this is durable: a refusal speaks of the group's state as an answer does.
+    Durable(Result<T, GroupError>, Receipt),
     /// It is decided by what others do.
     Waiting(oneshot::Receiver<Delivered<T>>),
 }
@@ -31,10 +31,14 @@ pub enum Answering<R> {
 }
 
 impl<T: Send + 'static> Held<T> {
-    /// An answer that can be given when `receipt`, if there is one, is durable.
-    pub(super) fn until(answer: T, receipt: Option<Receipt>) -> Held<T> {
+    /// The answer of a decision, which can be given when its receipt, if there is one, is durable.
+    pub(super) fn decided(decided: Result<(Result<T, GroupError>, Option<Receipt>), GroupError>) -> Held<T> {
+        let (answer, receipt) = match decided {
+            Ok(decided) => decided,
+            Err(error) => return Held::Now(Err(error)),
+        };
         match receipt.map(|receipt| (receipt.outcome(), receipt)) {
-            None | Some((Some(Ok(())), _)) => Held::Now(Ok(answer)),
+            None | Some((Some(Ok(())), _)) => Held::Now(answer),
             Some((Some(Err(_)), _)) => Held::Now(Err(GroupError::NotCoordinator)),
             Some((None, receipt)) => Held::Durable(answer, receipt),
         }
@@ -48,7 +52,7 @@ impl<T: Send + 'static> Held<T> {
         match self {
             Held::Now(result) => Answering::Now(shape(result)),
             Held::Durable(answer, receipt) => Answering::Later(Box::pin(async move {
-                shape(receipt.await.map(|()| answer).map_err(|_| GroupError::NotCoordinator))
+                shape(receipt.await.map_err(|_| GroupError::NotCoordinator).and(answer))
             })),
             Held::Waiting(waiting) => {
                 Answering::Later(Box::pin(async move { shape(settled(waiting).await) }))

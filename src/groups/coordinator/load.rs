@@ -35,12 +35,11 @@ struct Rows {
 }
 
 impl Coordinator {
-    /// Reads every shard that was not asked for yet. Blocks; for a thread that may.
+    /// Reads every shard that was not asked for yet, or was given up and not asked for since: its members' sessions are
+    /// counted from then on. What cannot be read is logged. Blocks; for a thread that may.
     pub fn load_all(&self) {
         for number in 0..store::SHARDS {
-            if let Err(error) = self.loaded(number) {
-                error!(%error, shard = number, "committed offsets and groups of a shard are not available");
-            }
+            self.loaded(number).ok();
         }
     }
 
@@ -51,22 +50,26 @@ impl Coordinator {
         if shard.term == term {
             return Ok(shard);
         }
-        shard.clear();
+        shard.give_up();
         // Reading waits for the disk: the runtime is told, so that other tasks of this worker move on.
         match blocking(|| self.load(&mut shard, number, term)) {
             Ok(()) => Ok(shard),
             Err(error) => {
                 error!(%error, shard = number, "groups could not be read from the state store");
-                shard.clear();
+                shard.give_up();
                 Err(GroupError::CoordinatorNotAvailable)
             }
         }
     }
 
     fn load(&self, shard: &mut Shard, number: u8, term: u64) -> Result<(), LoadError> {
-        let rows = self.read(number)?;
+        // A shard that was given up may have rows on their way to the disk: to read before they are there would be to
+        // read the past. Should they fail, the term is over and the next look reads again.
+        shard.await_queued();
+        let rows = self.read(number, shard.was_loaded)?;
         let image = (self.0.image)();
         shard.term = term;
+        shard.was_loaded = true;
         for (id, rows) in rows {
             let limits = self.limits(&image, &id);
             let cx = Context { topics: &*image, limits: &limits, now: self.now() };
@@ -81,17 +84,19 @@ impl Coordinator {
         Ok(())
     }
 
-    fn read(&self, number: u8) -> Result<HashMap<Arc<str>, Rows>, LoadError> {
+    fn read(&self, number: u8, again: bool) -> Result<HashMap<Arc<str>, Rows>, LoadError> {
         let mut rows: HashMap<Arc<str>, Rows> = HashMap::new();
         each_row(self, KeySpace::Groups, number, |key, value| {
             let (group, row) = store::read_key(key)?;
             of_group(&mut rows, group).group.insert(row, value.to_vec());
             Ok(())
         })?;
-        let unverified = !self.0.settings.was_clean && self.0.journal.term() == 1;
         each_row(self, KeySpace::Offsets, number, |key, value| {
             let (group, of) = committed_offset::read_key(key)?;
             let committed = committed_offset::read_value(value)?;
+            // Read again, it may be from after the start, when the logs were as they are now.
+            let is_old = !again || committed.committed_at_ms <= self.0.began_ms;
+            let unverified = is_old && !self.0.settings.was_clean;
             of_group(&mut rows, group).offsets.restore(of, committed, unverified);
             Ok(())
         })?;

@@ -42,12 +42,14 @@ impl Coordinator {
     /// Heartbeat.
     pub fn heartbeat(&self, group: &str, request: &HeartbeatRequest) -> Held<()> {
         let decided = self.decide_group(group, |slot, _, cx, _| group::heartbeat(slot, request, cx));
-        held(decided)
+        Held::decided(decided)
     }
 
     /// LeaveGroup: one result per member.
     pub fn leave(&self, group: &str, leaving: Vec<Leaving>) -> Held<Vec<Left>> {
-        held(self.decide_group(group, |slot, _, cx, effects| group::leave(slot, leaving, cx, effects)))
+        Held::decided(
+            self.decide_group(group, |slot, _, cx, effects| group::leave(slot, leaving, cx, effects)),
+        )
     }
 
     /// ConsumerGroupHeartbeat.
@@ -56,19 +58,9 @@ impl Coordinator {
         group: &str,
         request: ConsumerHeartbeat,
     ) -> Held<ConsumerHeartbeatAnswer> {
-        held(self.decide_group(group, |slot, id, cx, effects| {
+        Held::decided(self.decide_group(group, |slot, id, cx, effects| {
             group::consumer_heartbeat(slot, id, request, cx, effects)
         }))
-    }
-}
-
-/// A refusal speaks of the group's state as an answer does, and waits as long.
-fn held<T: Send + 'static>(
-    decided: Result<(Result<T, GroupError>, Option<crate::groups::journal::Receipt>), GroupError>,
-) -> Held<T> {
-    match decided {
-        Ok((Ok(answer), receipt)) => Held::until(answer, receipt),
-        Ok((Err(error), _)) | Err(error) => Held::Now(Err(error)),
     }
 }
 
@@ -81,7 +73,7 @@ fn waiting_for<T: Send + 'static>(
         return Held::Now(Err(error));
     }
     match waiting.try_recv() {
-        Ok((answer, receipt)) => Held::until(answer, receipt),
+        Ok((answer, receipt)) => Held::decided(Ok((Ok(answer), receipt))),
         Err(oneshot::error::TryRecvError::Empty) => Held::Waiting(waiting),
         Err(oneshot::error::TryRecvError::Closed) => Held::Now(Err(GroupError::NotCoordinator)),
     }

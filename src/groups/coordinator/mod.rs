@@ -35,7 +35,7 @@ use super::store;
 use crate::metadata::{MetadataImage, Overrides};
 use crate::storage::{Durability, StateStore};
 
-pub use admin::{Described, Listed};
+pub use admin::Listed;
 pub use held::{Answering, Held};
 pub use offsets::{Commit, Committed, FetchOf, LogEnds};
 
@@ -70,6 +70,8 @@ struct Shared {
     image: Box<dyn Fn() -> Arc<MetadataImage> + Send + Sync>,
     settings: Settings,
     began: Instant,
+    /// The same moment in milliseconds since the epoch.
+    began_ms: i64,
     tickets: AtomicU64,
     alarms: Alarms,
     metrics: GroupMetrics,
@@ -103,6 +105,7 @@ impl Coordinator {
             image: Box::new(image),
             settings,
             began: Instant::now(),
+            began_ms: wall_ms(),
             tickets: AtomicU64::new(0),
             alarms: Alarms::default(),
             metrics,
@@ -119,9 +122,7 @@ impl Coordinator {
 
     fn now(&self) -> Now {
         let ticks_ms = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let wall_ms =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        Now { ticks_ms, wall_ms }
+        Now { ticks_ms, wall_ms: wall_ms() }
     }
 
     fn new_ticket(&self) -> Ticket {
@@ -198,6 +199,10 @@ impl Coordinator {
             (decision(&mut entry.group, id, cx, effects), OffsetChanges::default())
         })
     }
+}
+
+fn wall_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 /// Logs what happened in a group.

@@ -80,13 +80,10 @@ impl Coordinator {
             let results: Vec<Committed> = results.collect();
             (Ok(results), changes)
         });
-        match decided {
-            Ok((Ok(results), receipt)) => {
-                self.0.metrics.observe_commits(&results);
-                Held::until(results, receipt)
-            }
-            Ok((Err(error), _)) | Err(error) => Held::Now(Err(error)),
+        if let Ok((Ok(results), _)) = &decided {
+            self.0.metrics.observe_commits(results);
         }
+        Held::decided(decided)
     }
 
     /// OffsetFetch: the commits there are. A group that nobody knows has none.
@@ -128,10 +125,7 @@ impl Coordinator {
             }
             (Ok(found), changes)
         });
-        match decided {
-            Ok((Ok(found), receipt)) => Held::until(found, receipt),
-            Ok((Err(error), _)) | Err(error) => Held::Now(Err(error)),
-        }
+        Held::decided(decided)
     }
 
     /// OffsetDelete: one result per partition.
@@ -157,10 +151,7 @@ impl Coordinator {
             let results: Vec<Committed> = results.collect();
             (Ok(results), changes)
         });
-        match decided {
-            Ok((Ok(results), receipt)) => Held::until(results, receipt),
-            Ok((Err(error), _)) | Err(error) => Held::Now(Err(error)),
-        }
+        Held::decided(decided)
     }
 
     /// Forgets commits that nobody needs any more, and groups of which nothing is left (KIP-211).

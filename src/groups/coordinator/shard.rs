@@ -41,6 +41,8 @@ pub(super) struct OffsetChanges {
 pub(super) struct Shard {
     /// The journal's term in which it was loaded; 0 when it was not.
     pub(super) term: u64,
+    /// It was, in some term.
+    pub(super) was_loaded: bool,
     pub(super) groups: HashMap<Arc<str>, Entry>,
     pub(super) waiting: HashMap<Ticket, Waiter>,
     alarms: BTreeSet<(u64, Arc<str>)>,
@@ -49,9 +51,18 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// Forgets everything; who waits is told to look for the coordinator again.
-    pub(super) fn clear(&mut self) {
-        *self = Shard::default();
+    /// Forgets the groups; who waits is told to look for the coordinator again. What was queued is still on its way to the
+    /// disk.
+    pub(super) fn give_up(&mut self) {
+        *self = Shard { last: self.last.take(), was_loaded: self.was_loaded, ..Shard::default() };
+    }
+
+    /// Returns when everything that was queued is on the disk, or has failed. Blocks.
+    pub(super) fn await_queued(&mut self) {
+        if let Some(receipt) = self.last.take() {
+            // Should it fail, the term is over and the next look at the shard reads again.
+            receipt.wait().ok();
+        }
     }
 
     /// What has to be durable before anything may be said about the shard's groups.
@@ -78,7 +89,7 @@ impl Shard {
             match journal.append(self.term, batch) {
                 Ok(receipt) => self.last = Some(receipt),
                 Err(refused) => {
-                    self.clear();
+                    self.give_up();
                     return Err(refused);
                 }
             }

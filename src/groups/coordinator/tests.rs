@@ -15,40 +15,8 @@ use crate::groups::request::{
     Client, Committer, HeartbeatRequest, JoinRequest, Joined, Protocol, SyncRequest,
 };
 use crate::metadata::{Change, apply};
-use crate::storage::state_store::VisitRow;
-use crate::storage::{KeySpace, MemoryState, StateError, WriteBatch};
-
-/// A store whose writes fail while told so.
-struct Fragile {
-    rows: MemoryState,
-    failing: AtomicBool,
-}
-
-impl StateStore for Fragile {
-    fn get(&self, space: KeySpace, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        self.rows.get(space, key)
-    }
-    fn scan_prefix(
-        &self,
-        space: KeySpace,
-        prefix: &[u8],
-        visit: &mut VisitRow<'_>,
-    ) -> Result<(), StateError> {
-        self.rows.scan_prefix(space, prefix, visit)
-    }
-    fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StateError> {
-        if self.failing.load(Ordering::SeqCst) {
-            return Err(StateError::Unavailable { message: "disk".into(), retryable: true });
-        }
-        self.rows.write(batch, durability)
-    }
-    fn flush(&self) -> Result<(), StateError> {
-        self.rows.flush()
-    }
-    fn close(&self) -> Result<(), StateError> {
-        self.rows.close()
-    }
-}
+use crate::storage::hooked_state::{HookedState, disk_error};
+use crate::storage::{KeySpace, MemoryState, WriteBatch};
 
 const TOPIC: Uuid = Uuid::from_u128(7);
 
@@ -86,7 +54,10 @@ fn settings(was_clean: bool) -> Settings {
 }
 
 struct Bench {
-    store: Arc<Fragile>,
+    store: Arc<HookedState>,
+    failing: Arc<AtomicBool>,
+    /// True while no write is to come back.
+    stuck: Arc<AtomicBool>,
     coordinator: Coordinator,
     journal: Option<JournalThread>,
     stop: tokio::sync::watch::Sender<bool>,
@@ -94,13 +65,20 @@ struct Bench {
 
 impl Bench {
     fn on(rows: MemoryState, was_clean: bool) -> Bench {
-        let store = Arc::new(Fragile { rows, failing: AtomicBool::new(false) });
+        let (failing, stuck) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (fails, waits) = (failing.clone(), stuck.clone());
+        let store = Arc::new(HookedState::new(rows, move |rows, batch, durability| {
+            while waits.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if fails.load(Ordering::SeqCst) { Err(disk_error()) } else { rows.write(batch, durability) }
+        }));
         let metrics = GroupMetrics::register(&prometheus::Registry::new()).expect("registered");
         let (coordinator, journal) =
             Coordinator::start(store.clone(), image, settings(was_clean), metrics).expect("started");
         let stop = tokio::sync::watch::Sender::new(false);
         tokio::spawn(coordinator.clone().run_alarms(stop.subscribe()));
-        Bench { store, coordinator, journal: Some(journal), stop }
+        Bench { store, failing, stuck, coordinator, journal: Some(journal), stop }
     }
 
     fn new() -> Bench {
@@ -135,6 +113,10 @@ impl Bench {
         let commit = Commit { of: of(partition), offset, leader_epoch: 3, metadata: "m".into() };
         let results = given(self.coordinator.commit("g", committer, 9, vec![commit], None)).await?;
         results.into_iter().next().expect("one result")
+    }
+
+    async fn list(&self) -> Vec<Listed> {
+        given(self.coordinator.list()).await.expect("listed")
     }
 
     async fn committed(&self, partition: i32) -> Option<i64> {
@@ -213,7 +195,7 @@ async fn members_and_offsets_outlive_a_power_cut() {
     assert_eq!(bench.committed(1).await, Some(43));
     assert_eq!(bench.committed(2).await, None);
     bench.commit(&member(&joined), 0, 50).await.expect("it goes on with its generation");
-    let listed = bench.coordinator.list().expect("listed");
+    let listed = bench.list().await;
     assert_eq!(listed.len(), 1);
     assert_eq!((&*listed[0].id, listed[0].state, listed[0].kind), ("g", "Stable", "classic"));
 }
@@ -223,10 +205,10 @@ async fn a_failed_write_takes_back_what_it_was_to_write_and_all_that_followed() 
     let bench = Bench::new();
     let joined = bench.stable().await;
     bench.commit(&member(&joined), 0, 1).await.expect("committed");
-    bench.store.failing.store(true, Ordering::SeqCst);
+    bench.failing.store(true, Ordering::SeqCst);
     let refused = bench.commit(&member(&joined), 0, 2).await;
     assert_eq!(refused, Err(GroupError::NotCoordinator));
-    bench.store.failing.store(false, Ordering::SeqCst);
+    bench.failing.store(false, Ordering::SeqCst);
     // What is loaded again is what is on disk: the failed commit never was, and the member goes on.
     assert_eq!(bench.committed(0).await, Some(1));
     bench.commit(&member(&joined), 0, 3).await.expect("committed");
@@ -241,9 +223,9 @@ async fn who_waits_is_told_to_look_again_when_the_state_is_given_up() {
     // A second member makes the first rejoin; until then it waits.
     let waiting = bench.coordinator.join("g", join_request(""));
     assert!(matches!(waiting, Held::Waiting(_)));
-    bench.store.failing.store(true, Ordering::SeqCst);
+    bench.failing.store(true, Ordering::SeqCst);
     assert_eq!(bench.commit(&member(&joined), 0, 2).await, Err(GroupError::NotCoordinator));
-    bench.store.failing.store(false, Ordering::SeqCst);
+    bench.failing.store(false, Ordering::SeqCst);
     // The next look at the shard loads it again.
     assert_eq!(bench.committed(0).await, None);
     assert_eq!(given(waiting).await, Err(GroupError::NotCoordinator));
@@ -265,14 +247,14 @@ async fn a_commit_from_outside_makes_a_group_that_deletion_takes_away() {
     assert_eq!(results, Ok(vec![Err(GroupError::OffsetMetadataTooLarge), Ok(())]));
     let bench = bench.after_power_cut(true);
     assert_eq!((bench.committed(0).await, bench.committed(1).await), (Some(5), None));
-    assert_eq!(bench.coordinator.list().expect("listed").first().map(|group| group.state), Some("Empty"));
+    assert_eq!(bench.list().await.first().map(|group| group.state), Some("Empty"));
     let deleted = given(bench.coordinator.delete_offsets("g", vec![of(2), of(3)])).await;
     assert_eq!(deleted, Ok(vec![Ok(()), Ok(())]));
     assert_eq!((bench.committed(0).await, bench.committed(2).await), (Some(5), None));
     given(bench.coordinator.delete("g")).await.expect("deleted");
-    assert_eq!(bench.coordinator.list(), Ok(Vec::new()));
+    assert_eq!(bench.list().await, []);
     let bench = bench.after_power_cut(true);
-    assert_eq!(bench.coordinator.list(), Ok(Vec::new()));
+    assert_eq!(bench.list().await, []);
     assert_eq!(bench.committed(0).await, None);
     // A member's commit needs its group.
     let stranger = Committer { generation_or_epoch: 1, ..nobody() };
@@ -311,7 +293,7 @@ async fn a_member_that_falls_silent_is_removed_by_the_alarm() {
     let joined = answer.result.expect("joined");
     given(bench.coordinator.sync("g", sync_request(&joined))).await.expect("decided").expect("synced");
     let emptied = async {
-        while bench.coordinator.list().expect("listed").iter().any(|group| group.state != "Empty") {
+        while bench.list().await.iter().any(|group| group.state != "Empty") {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -338,7 +320,7 @@ async fn a_bad_row_makes_its_shard_unavailable_and_no_other() {
     let commit = Commit { of: of(0), offset: 1, leader_epoch: -1, metadata: "".into() };
     let results = given(bench.coordinator.commit("h", &nobody(), 9, vec![commit], None)).await;
     assert_eq!(results, Ok(vec![Ok(())]));
-    assert_eq!(bench.coordinator.list(), Err(GroupError::CoordinatorNotAvailable));
+    assert_eq!(given(bench.coordinator.list()).await, Err(GroupError::CoordinatorNotAvailable));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -350,4 +332,39 @@ async fn a_member_that_is_given_an_id_first_joins_with_it() {
     let again = JoinRequest { requires_known_member_id: true, ..join_request(&answer.member_id) };
     let answer = given(bench.coordinator.join("g", again)).await.expect("decided");
     assert_eq!(answer.result.expect("joined").leader, answer.member_id);
+}
+
+/// What is given up in memory may still be on its way to the disk. To read before it is there would be to read the past,
+/// and to decide on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_is_given_up_is_read_again_after_what_was_queued() {
+    let bench = Bench::new();
+    let neighbour = (0..).map(|n| format!("n{n}")).find(|id| store::shard_of(id) == store::shard_of("g"));
+    let neighbour = neighbour.expect("one of them");
+    let commit = |offset| {
+        let commit = Commit { of: of(0), offset, leader_epoch: -1, metadata: "".into() };
+        bench.coordinator.commit(&neighbour, &nobody(), 9, vec![commit], None)
+    };
+    given(commit(1)).await.expect("committed");
+    let joined = bench.join("").await;
+
+    bench.stuck.store(true, Ordering::SeqCst);
+    let committing = commit(2);
+    assert!(matches!(committing, Held::Durable(..)));
+    // An assignment that no row can hold: the decision is not taken, and the shard is given up with it.
+    let huge = Bytes::from(vec![0; crate::storage::state_store::MAX_BATCH_BYTES + 1]);
+    let sync = SyncRequest { assignments: vec![(joined.member_id.clone(), huge)], ..sync_request(&joined) };
+    let refused = given(bench.coordinator.sync("g", sync)).await;
+    assert_eq!(refused, Err(GroupError::NotCoordinator));
+    let reading = {
+        let (coordinator, neighbour) = (bench.coordinator.clone(), neighbour.clone());
+        tokio::spawn(async move {
+            given(coordinator.fetch(&neighbour, None, FetchOf::All, &|_| None)).await.expect("fetched")
+        })
+    };
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    bench.stuck.store(false, Ordering::SeqCst);
+    let read = reading.await.expect("read");
+    assert_eq!(given(committing).await, Ok(vec![Ok(())]));
+    assert_eq!(read.first().map(|(_, committed)| committed.offset), Some(2));
 }
