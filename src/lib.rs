@@ -17,6 +17,8 @@ pub mod partition;
 
 pub mod groups;
 
+pub mod transactions;
+
 pub mod metadata;
 
 pub mod storage;

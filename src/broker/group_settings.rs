@@ -12,6 +12,15 @@ use crate::storage::Durability;
 /// client that never comes back could ask for any number of them.
 const PENDING_MEMBERS_MAX: usize = 10_000;
 
+/// How durable an acknowledged commit, or the outcome of a transaction, is. Both speak of records: where those are
+/// acknowledged before they are on disk, they may be as well.
+pub fn durability(config: &BrokerConfig) -> Durability {
+    match config.topic_defaults.flush_messages {
+        1 => Durability::Synced,
+        _ => Durability::Buffered,
+    }
+}
+
 /// Settings for a start after an orderly stop, or not.
 pub fn settings(config: &BrokerConfig, was_clean: bool) -> Settings {
     let groups = &config.groups;
@@ -31,15 +40,9 @@ pub fn settings(config: &BrokerConfig, was_clean: bool) -> Settings {
         regex_refresh_interval_ms: groups.consumer_regex_refresh_interval_ms,
         classic,
     };
-    // A commit speaks of records. Where those are acknowledged before they are on disk, it may be as well.
-    let durability = match config.topic_defaults.flush_messages {
-        1 => Durability::Synced,
-        _ => Durability::Buffered,
-    };
     Settings {
         limits,
         resolve,
-        durability,
         metadata_bytes_max: groups.offset_metadata_max_bytes,
         offsets_retention_ms: groups.offsets_retention_ms,
         was_clean,

@@ -3,6 +3,7 @@
 
 pub mod data_dir;
 pub mod group_settings;
+pub mod journal_metrics;
 pub mod lag;
 pub mod maintenance;
 pub mod metrics;
@@ -26,7 +27,6 @@ use crate::api::services::Services;
 use crate::config::BrokerConfig;
 use crate::groups::coordinator::Coordinator;
 use crate::groups::coordinator::metrics::GroupMetrics;
-use crate::groups::journal::JournalThread;
 use crate::metadata::store::cluster_id;
 use crate::metadata::{Controller, ControllerOptions, PartitionLimit, ProducerIds};
 use crate::partition::Registry;
@@ -37,6 +37,7 @@ use crate::server::budget::Budget;
 use crate::server::listener::{Connections, Shared};
 use crate::server::{Limits, listener};
 use crate::storage::StateStore;
+use crate::storage::journal::{Journal, JournalThread};
 use crate::storage::rocks::RocksState;
 use crate::storage::rocks::blocking::Blocking;
 use crate::storage::segment::FileCache;
@@ -44,6 +45,7 @@ use crate::storage::segment::space::Disk;
 use crate::telemetry::http::{self, Exposed};
 
 use data_dir::DataDir;
+use journal_metrics::JournalMetrics;
 use topic_logs::TopicLogs;
 
 /// Log files kept open when idle; files that are being written stay open beyond it.
@@ -63,7 +65,7 @@ pub struct Broker {
     listeners: JoinSet<()>,
     background: JoinSet<()>,
     flusher: FlusherThread,
-    group_journal: JournalThread,
+    journal: JournalThread,
     state: Arc<dyn StateStore>,
     data_dir: DataDir,
     addresses: Vec<(String, SocketAddr)>,
@@ -103,8 +105,13 @@ impl Broker {
         let watched = controller.clone();
         let settings = group_settings::settings(&config, data_dir.was_clean());
         let group_metrics = GroupMetrics::register(&metrics)?;
-        let (groups, group_journal) =
-            Coordinator::start(state.clone(), move || watched.image(), settings, group_metrics)?;
+        let journal_metrics = JournalMetrics::register(&metrics)?;
+        let (journal, journal_thread) =
+            Journal::start(state.clone(), group_settings::durability(&config), move |written| {
+                journal_metrics.observe(written);
+            })?;
+        let groups =
+            Coordinator::new(state.clone(), journal, move || watched.image(), settings, group_metrics);
         let services = Arc::new(Services {
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
             metrics: ApiMetrics::register(&metrics)?,
@@ -123,7 +130,7 @@ impl Broker {
             listeners: JoinSet::new(),
             background: JoinSet::new(),
             flusher,
-            group_journal,
+            journal: journal_thread,
             state,
             data_dir,
             addresses: Vec::new(),
@@ -194,7 +201,7 @@ impl Broker {
         while self.listeners.join_next().await.is_some() {}
         while self.background.join_next().await.is_some() {}
         let closing = tokio::task::spawn_blocking(move || {
-            self.group_journal.stop();
+            self.journal.stop();
             let orderly = self.services.partitions.close();
             self.flusher.stop();
             // After an unclean start every log must have been opened, and so verified, before the next start may trust it.

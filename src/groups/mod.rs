@@ -18,7 +18,6 @@ pub mod coordinator;
 pub mod effects;
 pub mod error;
 pub mod group;
-pub mod journal;
 pub mod limits;
 pub mod offsets;
 pub mod request;

@@ -6,12 +6,14 @@
 
 pub mod builder;
 pub mod compress;
+pub mod control;
 pub mod header;
 pub mod iterate;
 pub mod validate;
 
 pub use builder::{BatchBuilder, BuildError};
 pub use compress::{DecompressError, compress, decompress};
+pub use control::{EndMarker, MARKER_LEN, TransactionOutcome};
 pub use header::{BatchHeader, Batches, Compression, HEADER_LEN, HeaderError, crc_matches, patch_prefix};
 pub use iterate::{Header, Headers, Record, RecordError, Records};
 pub use validate::{InvalidBatch, InvalidKind, Rules, TargetCompression, Validated, validate};

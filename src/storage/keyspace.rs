@@ -14,6 +14,9 @@
 /// | `Groups` | `groups/store/mod.rs` | shard, group id, member id | the group as a whole, or one member |
 /// | `Offsets` | `groups/store/committed_offset.rs` | shard, group id, topic id, partition | one committed offset |
 /// | `GroupConfigs` | `metadata/store/group_override.rs` | group id, UTF-8 | all overrides of that group |
+/// | `PendingOffsets` | `groups/store/pending_offset.rs` | shard, group id, producer id, topic id, partition | one offset of a transaction that is open |
+/// | `Transactions` | `transactions/store/transaction.rs` | shard, transactional id | its producer id, epoch and present transaction |
+/// | `TransactionEndings` | `transactions/store/ending.rs` | shard, transactional id, serial number | what is still to be done for a transaction whose outcome is decided |
 ///
 /// A write batch is atomic across key spaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,11 +35,17 @@ pub enum KeySpace {
     Offsets,
     /// Group-level configuration overrides; a group need not exist to have some.
     GroupConfigs,
+    /// Offsets of open transactions: visible to nobody until the transaction is committed.
+    PendingOffsets,
+    /// Transactional ids. Keyed by coordinator shard first, so that one shard loads by one scan.
+    Transactions,
+    /// Decided transactions whose markers may not be in all logs yet.
+    TransactionEndings,
 }
 
 impl KeySpace {
     /// Every key space, in the order of their on-disk ids.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Topics,
         Self::Configs,
         Self::Cluster,
@@ -44,6 +53,9 @@ impl KeySpace {
         Self::Groups,
         Self::Offsets,
         Self::GroupConfigs,
+        Self::PendingOffsets,
+        Self::Transactions,
+        Self::TransactionEndings,
     ];
 
     /// The name under which this key space is stored. Part of the disk format.
@@ -56,6 +68,9 @@ impl KeySpace {
             Self::Groups => "groups",
             Self::Offsets => "offsets",
             Self::GroupConfigs => "group_configs",
+            Self::PendingOffsets => "pending_offsets",
+            Self::Transactions => "transactions",
+            Self::TransactionEndings => "transaction_endings",
         }
     }
 
@@ -85,7 +100,18 @@ mod tests {
         let names = KeySpace::ALL.map(KeySpace::name);
         assert_eq!(
             names,
-            ["topics", "configs", "cluster", "producer_ids", "groups", "offsets", "group_configs"]
+            [
+                "topics",
+                "configs",
+                "cluster",
+                "producer_ids",
+                "groups",
+                "offsets",
+                "group_configs",
+                "pending_offsets",
+                "transactions",
+                "transaction_endings",
+            ]
         );
     }
 }

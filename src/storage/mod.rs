@@ -5,6 +5,7 @@
 //! is decided by the component that owns its [`KeySpace`].
 
 pub mod codec;
+pub mod journal;
 pub mod keyspace;
 pub mod memory_state;
 pub mod rocks;

@@ -16,7 +16,6 @@ use tidelog::broker::topic_logs::TopicLogs;
 use tidelog::config::{BrokerConfig, Sources};
 use tidelog::groups::coordinator::Coordinator;
 use tidelog::groups::coordinator::metrics::GroupMetrics;
-use tidelog::groups::journal::JournalThread;
 use tidelog::metadata::store::cluster_id;
 use tidelog::metadata::{
     Controller, ControllerOptions, NewTopic, Overrides, PartitionLimit, ProducerIds, Topic,
@@ -28,6 +27,7 @@ use tidelog::partition::metrics::FlushMetrics;
 use tidelog::protocol::reply::Reply;
 use tidelog::record::BatchBuilder;
 use tidelog::server::{Outcome, Peer, Service};
+use tidelog::storage::journal::{Journal, JournalThread};
 use tidelog::storage::rocks::blocking::Blocking;
 use tidelog::storage::segment::FileCache;
 use tidelog::storage::segment::space::Disk;
@@ -78,13 +78,15 @@ impl InProcess {
         let controller =
             Arc::new(runtime.block_on(Controller::open(state.clone(), identity, logs, options)).unwrap());
         let watched = controller.clone();
-        let (groups, journal) = Coordinator::start(
+        let (queue, journal) =
+            Journal::start(state.clone(), group_settings::durability(&config), |_| {}).unwrap();
+        let groups = Coordinator::new(
             state.clone(),
+            queue,
             move || watched.image(),
             group_settings::settings(&config, true),
             GroupMetrics::register(&metrics).unwrap(),
-        )
-        .unwrap();
+        );
         let services = Arc::new(Services {
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
             metrics: ApiMetrics::register(&prometheus::Registry::new()).unwrap(),

@@ -9,9 +9,9 @@ use crate::groups::access;
 use crate::groups::effects::Effects;
 use crate::groups::error::GroupError;
 use crate::groups::group::{Context, Group};
-use crate::groups::journal::Receipt;
 use crate::groups::request::{ClassicDescription, ConsumerDescription};
 use crate::groups::store;
+use crate::storage::journal::Receipt;
 
 /// A group in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use tokio::sync::oneshot;
 
 use crate::groups::error::GroupError;
-use crate::groups::journal::Receipt;
+use crate::storage::journal::Receipt;
 
 /// What a request that waits is sent: its answer, and what has to be durable before it is given.
 pub(super) type Delivered<T> = (T, Option<Receipt>);

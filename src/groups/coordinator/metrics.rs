@@ -4,11 +4,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Regi
 
 use crate::groups::effects::Notice;
 use crate::groups::error::GroupError;
-use crate::groups::journal::Written;
 
-/// Upper bounds of the buckets of a write, seconds.
-const WRITE_SECONDS: &[f64] =
-    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 /// Upper bounds of the buckets of a rebalance, seconds.
 const REBALANCE_SECONDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
@@ -16,9 +12,6 @@ const REBALANCE_SECONDS: &[f64] =
 /// Figures about groups.
 #[derive(Clone)]
 pub struct GroupMetrics {
-    writes: Histogram,
-    changes: IntCounter,
-    failed_writes: IntCounter,
     committed: IntCounter,
     refused_commits: IntCounter,
     rebalances: Histogram,
@@ -47,16 +40,6 @@ impl GroupMetrics {
         )?;
         registry.register(Box::new(events.clone()))?;
         Ok(GroupMetrics {
-            writes: histogram(
-                "tidelog_group_write_seconds",
-                "Duration of a synced write of group state.",
-                WRITE_SECONDS,
-            )?,
-            changes: counter("tidelog_group_changes_total", "Changes of groups and offsets written.")?,
-            failed_writes: counter(
-                "tidelog_group_write_failures_total",
-                "Writes of group state that failed.",
-            )?,
             committed: counter("tidelog_offsets_committed_total", "Offsets committed.")?,
             refused_commits: counter("tidelog_offsets_refused_total", "Offsets whose commit was refused.")?,
             rebalances: histogram(
@@ -66,15 +49,6 @@ impl GroupMetrics {
             )?,
             events,
         })
-    }
-
-    pub(super) fn observe_write(&self, written: Written) {
-        self.writes.observe(written.took.as_secs_f64());
-        if written.succeeded {
-            self.changes.inc_by(written.changes as u64);
-        } else {
-            self.failed_writes.inc();
-        }
     }
 
     pub(super) fn observe_commits(&self, results: &[Result<(), GroupError>]) {

@@ -18,7 +18,6 @@ mod offsets;
 mod shard;
 
 use std::borrow::Cow;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -29,11 +28,11 @@ use tracing::{debug, info, warn};
 use super::effects::{Effects, Notice, Now, Ticket};
 use super::error::GroupError;
 use super::group::{Context, Group};
-use super::journal::{Journal, JournalThread, Receipt};
 use super::limits::ConsumerLimits;
 use super::store;
 use crate::metadata::{MetadataImage, Overrides};
-use crate::storage::{Durability, StateStore};
+use crate::storage::StateStore;
+use crate::storage::journal::{Journal, Receipt};
 
 pub use admin::Listed;
 pub use held::{Answering, Held};
@@ -49,8 +48,6 @@ pub struct Settings {
     pub limits: ConsumerLimits,
     /// A group's limits, given the broker's and its own settings.
     pub resolve: fn(&ConsumerLimits, &Overrides) -> ConsumerLimits,
-    /// How durable an acknowledged commit is.
-    pub durability: Durability,
     /// `offset.metadata.max.bytes`.
     pub metadata_bytes_max: usize,
     /// `offsets.retention.minutes`, in milliseconds.
@@ -84,20 +81,14 @@ impl std::fmt::Debug for Coordinator {
 }
 
 impl Coordinator {
-    /// A coordinator over `store`. Nothing is read before it is asked for.
-    ///
-    /// # Errors
-    /// When the journal's thread cannot be started.
-    pub fn start(
+    /// A coordinator over `store`, whose changes go through `journal`. Nothing is read before it is asked for.
+    pub fn new(
         store: Arc<dyn StateStore>,
+        journal: Journal,
         image: impl Fn() -> Arc<MetadataImage> + Send + Sync + 'static,
         settings: Settings,
         metrics: GroupMetrics,
-    ) -> io::Result<(Coordinator, JournalThread)> {
-        let observed = metrics.clone();
-        let (journal, thread) = Journal::start(store.clone(), settings.durability, move |written| {
-            observed.observe_write(written)
-        })?;
+    ) -> Coordinator {
         let shared = Shared {
             shards: (0..store::SHARDS).map(|_| Mutex::default()).collect(),
             journal,
@@ -110,7 +101,7 @@ impl Coordinator {
             alarms: Alarms::default(),
             metrics,
         };
-        Ok((Coordinator(Arc::new(shared)), thread))
+        Coordinator(Arc::new(shared))
     }
 
     /// Tells everybody who waits to look for the coordinator again. The broker is stopping.

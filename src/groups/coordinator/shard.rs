@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 use super::held::Delivered;
 use crate::groups::effects::{Answer, Effects, Ticket};
 use crate::groups::group::Group;
-use crate::groups::journal::{Journal, Receipt, Refused};
 use crate::groups::offsets::{CommittedOffset, OffsetKey, Offsets};
 use crate::groups::request::{JoinAnswer, SyncAnswer};
 use crate::groups::store;
+use crate::storage::journal::{Journal, Receipt, Refused};
 use crate::storage::{KeySpace, WriteBatch};
 
 /// A group and its offsets. There is always one or the other.

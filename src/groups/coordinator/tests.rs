@@ -16,7 +16,8 @@ use crate::groups::request::{
 };
 use crate::metadata::{Change, apply};
 use crate::storage::hooked_state::{HookedState, disk_error};
-use crate::storage::{KeySpace, MemoryState, WriteBatch};
+use crate::storage::journal::JournalThread;
+use crate::storage::{Durability, KeySpace, MemoryState, WriteBatch};
 
 const TOPIC: Uuid = Uuid::from_u128(7);
 
@@ -46,7 +47,6 @@ fn settings(was_clean: bool) -> Settings {
     Settings {
         limits,
         resolve: |limits, _| limits.clone(),
-        durability: Durability::Synced,
         metadata_bytes_max: 10,
         offsets_retention_ms: 1000,
         was_clean,
@@ -74,8 +74,8 @@ impl Bench {
             if fails.load(Ordering::SeqCst) { Err(disk_error()) } else { rows.write(batch, durability) }
         }));
         let metrics = GroupMetrics::register(&prometheus::Registry::new()).expect("registered");
-        let (coordinator, journal) =
-            Coordinator::start(store.clone(), image, settings(was_clean), metrics).expect("started");
+        let (queue, journal) = Journal::start(store.clone(), Durability::Synced, |_| {}).expect("started");
+        let coordinator = Coordinator::new(store.clone(), queue, image, settings(was_clean), metrics);
         let stop = tokio::sync::watch::Sender::new(false);
         tokio::spawn(coordinator.clone().run_alarms(stop.subscribe()));
         Bench { store, failing, stuck, coordinator, journal: Some(journal), stop }

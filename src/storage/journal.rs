@@ -1,10 +1,10 @@
-//! Makes group state durable, many changes with one sync.
+//! Makes the state of coordinators durable, many changes with one sync.
 //!
-//! A decision changes a group in memory and puts its rows in the queue, under the lock of the group's shard: rows of one
+//! A decision changes a group or a transaction in memory and puts its rows in the queue, under its shard's lock: rows of one
 //! shard are queued in the order in which they were decided. One thread takes what is queued, writes it as one
 //! synced batch, and releases everybody who waits for it; what is decided meanwhile is the next round.
 //!
-//! A failed write leaves open what is on disk, and groups in memory that nobody may see. So a failure ends the present
+//! A failed write leaves open what is on disk, and state in memory that nobody may see. So a failure ends the present
 //! *term*: what is queued fails with it, nothing more is taken for the old term, and every shard is loaded from the
 //! store before it decides again.
 
@@ -223,7 +223,7 @@ impl Journal {
         let journal = Journal(Arc::new(shared));
         let writer = journal.clone();
         let thread =
-            std::thread::Builder::new().name("group-journal".into()).spawn(move || writer.write())?;
+            std::thread::Builder::new().name("state-journal".into()).spawn(move || writer.write())?;
         Ok((journal.clone(), JournalThread { journal, thread }))
     }
 
@@ -279,7 +279,7 @@ impl Journal {
             match outcome {
                 Ok(()) => round.end(DURABLE),
                 Err(error) => {
-                    tracing::error!(%error, changes, "group state could not be written; groups are loaded again from the disk");
+                    tracing::error!(%error, changes, "state could not be written; groups and transactions are loaded again from the disk");
                     let after = self.end_term();
                     round.end(FAILED);
                     after.end(FAILED);
@@ -318,7 +318,7 @@ impl JournalThread {
         self.journal.0.queue.lock().closed = true;
         self.journal.0.arrived.notify_all();
         if self.thread.join().is_err() {
-            tracing::error!("the thread that writes group state had failed");
+            tracing::error!("the thread that writes the coordinators' state had failed");
         }
     }
 }

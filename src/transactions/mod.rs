@@ -1,0 +1,12 @@
+//! The transaction coordinator: which producer may use a transactional id, what its transaction has touched, and how it
+//! ends (KIP-98, KIP-360, KIP-890).
+//!
+//! What a transaction guarantees:
+//!
+//! * once its outcome is acknowledged, all of it has that outcome, in every partition and group, whatever crashes;
+//! * nothing of it is seen at read_committed before that, or ever if it is aborted;
+//! * a producer that was fenced changes nothing afterwards.
+//!
+//! Decisions are pure: they take the state of a transactional id, an event and the time, and answer with what is to be done.
+
+pub mod error;
