@@ -172,7 +172,8 @@ def test_log_dump(java, own_broker, small_set):
     The broker is stopped first, as for a move to another broker: while Kafka itself runs, the index of the segment
     that it writes to is padded with zeros and does not pass.
     """
-    settings = {"retention.ms": "-1", "segment.bytes": "1048576", "index.interval.bytes": "512"}
+    interval = 512
+    settings = {"retention.ms": "-1", "segment.bytes": "1048576", "index.interval.bytes": str(interval)}
     admin = AdminClient({"bootstrap.servers": own_broker.bootstrap})
     for codec in CODECS:
         name = f"dump-{codec}"
@@ -205,7 +206,12 @@ def test_log_dump(java, own_broker, small_set):
         # Without that flag each entry is looked up in its log, and what does not fit is printed.
         walked = run(java(dump, "--files", every_index))
         for index in indexes:
-            assert f"{index} passed sanity check." in checked, checked
+            # How the producer filled its batches decides whether the last segment has a batch far enough behind its first
+            # to be worth an entry. Where none is, an index without entries is the right one.
+            starts = map(int, re.findall(r" position: (\d+) CreateTime: ", dumped[str(index.with_suffix(".log"))]))
+            is_bare = index.suffix == ".index" and max(starts) <= interval
+            verdict = f"{index} is empty." if is_bare else f"{index} passed sanity check."
+            assert verdict in checked, checked
         for complaint in ("Mismatches in", "Found timestamp mismatch", "Found out of order timestamp", "not found in"):
             assert complaint not in walked, walked
         # Segments are 1 MiB and entries 512 bytes apart: an index without an entry would prove nothing.
