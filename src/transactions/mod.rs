@@ -9,4 +9,12 @@
 //!
 //! Decisions are pure: they take the state of a transactional id, an event and the time, and answer with what is to be done.
 
+pub mod adopt;
+pub mod complete;
+pub mod end;
+pub mod enlist;
 pub mod error;
+pub mod expiry;
+pub mod init;
+pub mod store;
+pub mod transaction;

@@ -1,0 +1,38 @@
+//! A log that was opened has an open transaction: whose is it?
+//!
+//! In the second protocol a partition is enlisted by the write itself, and a crash may leave the batch on the disk but not
+//! the row that enlists it. Nobody was told of either, but nobody else knows of the batch any more.
+
+use super::transaction::{Producer, Row, State, TopicPartition, Transaction};
+
+/// What becomes of an open transaction that was found in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adoption {
+    /// It is the present one of the id, and ends with it. The row tells whether it had to be enlisted now.
+    Mine(Row),
+    /// The end that is being carried out reaches this partition too.
+    Ending,
+    /// It belongs to a transaction that has ended, or to a producer that is gone: nobody will ever end it, so it needs the
+    /// marker of an abort.
+    NotMine,
+}
+
+impl Transaction {
+    /// Takes in an open transaction of this producer that was found in the log of a partition. Endings that a crash left
+    /// undone must be carried out before.
+    pub fn adopt(&mut self, producer: Producer, partition: TopicPartition, now_ms: i64) -> Adoption {
+        if self.state.is_prepared() {
+            let is_known = self.partitions.contains(&partition) && self.producer_id == producer.id;
+            return if is_known { Adoption::Ending } else { Adoption::NotMine };
+        }
+        if producer != self.producer() {
+            return Adoption::NotMine;
+        }
+        if self.state == State::Ongoing && self.partitions.contains(&partition) {
+            return Adoption::Mine(Row::Unchanged);
+        }
+        self.go_on(now_ms);
+        self.partitions.insert(partition);
+        Adoption::Mine(Row::Changed)
+    }
+}
