@@ -109,6 +109,7 @@ impl ToCode for GroupError {
             GroupError::UnsupportedVersion(_) => ResponseError::UnsupportedVersion,
             GroupError::NonEmptyGroup => ResponseError::NonEmptyGroup,
             GroupError::GroupSubscribedToTopic => ResponseError::GroupSubscribedToTopic,
+            GroupError::InvalidProducerEpoch => ResponseError::InvalidProducerEpoch,
             GroupError::OffsetMetadataTooLarge => ResponseError::OffsetMetadataTooLarge,
         }
         .code()

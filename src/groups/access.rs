@@ -41,6 +41,27 @@ impl Group {
         }
     }
 
+    /// Whether a TxnOffsetCommit is accepted. One partition that may not be committed refuses all.
+    ///
+    /// # Errors
+    /// Those of [`ClassicGroup::check_transactional_commit`] and
+    /// [`ConsumerGroup::check_transactional_commit`](super::consumer::ConsumerGroup::check_transactional_commit).
+    pub fn check_transactional_commit(
+        &self,
+        committer: &Committer,
+        of: impl Iterator<Item = OffsetKey>,
+    ) -> Result<(), GroupError> {
+        match self {
+            Group::Classic(group) => group.check_transactional_commit(committer),
+            Group::Consumer(group) => {
+                let right = group.check_transactional_commit(committer)?;
+                of.into_iter()
+                    .try_for_each(|of| right.check(of.topic, of.partition))
+                    .map_err(|_| GroupError::IllegalGeneration)
+            }
+        }
+    }
+
     /// Whether an OffsetFetch is answered.
     ///
     /// # Errors

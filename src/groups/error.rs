@@ -67,6 +67,9 @@ pub enum GroupError {
     /// Offsets of a topic that the group subscribes to are not deleted.
     #[error("the group is subscribed to the topic")]
     GroupSubscribedToTopic,
+    /// A producer ends a transaction in an epoch before the one in which offsets were sent.
+    #[error("the producer's epoch is over")]
+    InvalidProducerEpoch,
     /// The text that goes with a committed offset is too long.
     #[error("the metadata of the offset is too long")]
     OffsetMetadataTooLarge,

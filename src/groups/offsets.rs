@@ -34,6 +34,8 @@ pub struct CommittedOffset {
 #[derive(Debug, Clone)]
 struct Kept {
     committed: CommittedOffset,
+    /// When it was committed among all commits of the group.
+    order: u64,
     /// Read from the disk after an unclean stop, and not compared with its log since.
     unverified: bool,
 }
@@ -43,19 +45,25 @@ struct Kept {
 pub struct Offsets(BTreeMap<OffsetKey, Kept>);
 
 impl Offsets {
-    /// Keeps a new commit.
-    pub fn commit(&mut self, of: OffsetKey, committed: CommittedOffset) {
-        self.0.insert(of, Kept { committed, unverified: false });
-    }
-
-    /// Takes in a stored commit; `unverified` when its log may have lost records since.
-    pub fn restore(&mut self, of: OffsetKey, committed: CommittedOffset, unverified: bool) {
-        self.0.insert(of, Kept { committed, unverified });
+    /// Keeps a commit, the `order`-th of its group; `unverified` when it is from before an unclean stop, in which its log may
+    /// have lost records.
+    pub fn keep(&mut self, of: OffsetKey, committed: CommittedOffset, order: u64, unverified: bool) {
+        self.0.insert(of, Kept { committed, order, unverified });
     }
 
     /// The commit of a partition.
     pub fn get(&self, of: OffsetKey) -> Option<&CommittedOffset> {
         self.0.get(&of).map(|kept| &kept.committed)
+    }
+
+    /// When the commit of a partition was made among all commits of the group.
+    pub fn order(&self, of: OffsetKey) -> Option<u64> {
+        self.0.get(&of).map(|kept| kept.order)
+    }
+
+    /// The highest [order](Self::order); 0 without commits.
+    pub fn last_order(&self) -> u64 {
+        self.0.values().map(|kept| kept.order).max().unwrap_or(0)
     }
 
     /// Whether the commit of a partition is to be compared with the log end before it is shown.
@@ -162,16 +170,16 @@ mod tests {
     #[test]
     fn a_commit_beyond_the_log_is_moved_back_once_and_only_after_a_crash() {
         let mut offsets = Offsets::default();
-        offsets.restore(of(1, 0), at(0), true);
+        offsets.keep(of(1, 0), at(0), 1, true);
         assert!(offsets.is_unverified(of(1, 0)));
         assert!(offsets.verify(of(1, 0), 7));
         assert_eq!(offsets.get(of(1, 0)).map(|c| (c.offset, c.leader_epoch)), Some((7, -1)));
         // From now on the client may commit what it likes.
         assert!(!offsets.verify(of(1, 0), 3));
-        offsets.commit(of(1, 0), at(5));
+        offsets.keep(of(1, 0), at(5), 2, false);
         assert!(!offsets.verify(of(1, 0), 3) && !offsets.is_unverified(of(1, 0)));
         assert_eq!(offsets.get(of(1, 0)).map(|c| c.offset), Some(10));
-        offsets.restore(of(1, 1), at(0), true);
+        offsets.keep(of(1, 1), at(0), 3, true);
         assert!(!offsets.verify(of(1, 1), 10), "the log end itself is a good place to go on");
         assert!(!offsets.verify(of(9, 9), 0));
     }
@@ -179,11 +187,11 @@ mod tests {
     #[test]
     fn retention_counts_from_the_commit_or_from_when_the_group_emptied() {
         let mut offsets = Offsets::default();
-        offsets.commit(of(1, 0), at(100));
-        offsets.commit(of(1, 1), at(900));
-        offsets.commit(of(2, 0), at(100));
+        offsets.keep(of(1, 0), at(100), 1, false);
+        offsets.keep(of(1, 1), at(900), 1, false);
+        offsets.keep(of(2, 0), at(100), 1, false);
         let own = CommittedOffset { expires_at_ms: Some(5000), ..at(0) };
-        offsets.commit(of(3, 0), own);
+        offsets.keep(of(3, 0), own, 1, false);
         let nothing = |_| false;
         assert_eq!(offsets.expired(OffsetsExpire::Never, nothing, i64::MAX, 0), []);
         assert_eq!(offsets.expired(OffsetsExpire::FromCommit, nothing, 1100, 1000), [of(1, 0), of(2, 0)]);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequest;
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
@@ -13,9 +14,9 @@ use kafka_protocol::protocol::StrBytes;
 use super::shape::{self, text};
 use crate::api::context::Context;
 use crate::api::error_code::{NONE, ToCode};
-use crate::groups::coordinator::{Answering, FetchOf, Held};
+use crate::groups::coordinator::{Answering, FetchOf, Fetched, Held};
 use crate::groups::error::GroupError;
-use crate::groups::offsets::{CommittedOffset, OffsetKey};
+use crate::groups::offsets::OffsetKey;
 use crate::groups::request::Committer;
 use crate::metadata::MetadataImage;
 
@@ -37,7 +38,7 @@ struct Question {
 /// A partition of the answer.
 struct Found {
     partition: i32,
-    committed: Option<CommittedOffset>,
+    fetched: Option<Fetched>,
 }
 
 /// One group's answer.
@@ -51,8 +52,10 @@ struct Answer {
 pub fn handle(context: &Context, request: OffsetFetchRequest) -> Answering<OffsetFetchResponse> {
     let version = context.version;
     let image = context.services.image();
+    // The field came with version 7 and is false before.
+    let stable = request.require_stable;
     let answers = questions(version, request).into_iter().map(|question| {
-        let held = ask(context, &image, &question);
+        let held = ask(context, &image, &question, stable);
         let image = image.clone();
         held.answer(move |result| answer(&image, question, result))
     });
@@ -84,7 +87,8 @@ fn ask(
     context: &Context,
     image: &MetadataImage,
     question: &Question,
-) -> Held<Vec<(OffsetKey, CommittedOffset)>> {
+    stable: bool,
+) -> Held<Vec<(OffsetKey, Fetched)>> {
     let of = match &question.topics {
         None => FetchOf::All,
         Some(topics) => FetchOf::These(
@@ -102,29 +106,31 @@ fn ask(
         let partition = (0..topic.partitions).contains(&of.partition).then_some(of.partition)?;
         Some(context.services.partition(topic, partition).ok()?.log_end_offset())
     };
-    context.services.groups.fetch(&question.group, question.committer.as_ref(), of, &log_end)
+    context.services.groups.fetch(&question.group, question.committer.as_ref(), of, stable, &log_end)
 }
 
 fn answer(
     image: &MetadataImage,
     question: Question,
-    result: Result<Vec<(OffsetKey, CommittedOffset)>, GroupError>,
+    result: Result<Vec<(OffsetKey, Fetched)>, GroupError>,
 ) -> Answer {
     let group = question.group;
     let found = match result {
         Ok(found) => found,
         Err(error) => {
             let topics = question.topics.unwrap_or_default().into_iter().map(|(name, partitions)| {
-                let absent = |partition| Found { partition, committed: None };
+                let absent = |partition| Found { partition, fetched: None };
                 (name, partitions.into_iter().map(absent).collect())
             });
             return Answer { group, code: error.code(), topics: topics.collect() };
         }
     };
     let topics = match question.topics {
-        None => shape::by_topic(found.into_iter().map(|(of, committed)| {
-            (of.topic, Found { partition: of.partition, committed: Some(committed) })
-        }))
+        None => shape::by_topic(
+            found
+                .into_iter()
+                .map(|(of, fetched)| (of.topic, Found { partition: of.partition, fetched: Some(fetched) })),
+        )
         .into_iter()
         .filter_map(|(topic, found)| {
             let name = image.topic_by_id(topic)?.name.to_string();
@@ -132,13 +138,12 @@ fn answer(
         })
         .collect(),
         Some(topics) => {
-            let found: HashMap<OffsetKey, CommittedOffset> = found.into_iter().collect();
+            let found: HashMap<OffsetKey, Fetched> = found.into_iter().collect();
             let answered = topics.into_iter().map(|(name, partitions)| {
                 let topic = image.topic(&name).map(|topic| topic.id);
                 let look_up = |partition| {
-                    let committed =
-                        topic.and_then(|topic| found.get(&OffsetKey { topic, partition }).cloned());
-                    Found { partition, committed }
+                    let fetched = topic.and_then(|topic| found.get(&OffsetKey { topic, partition }).cloned());
+                    Found { partition, fetched }
                 };
                 let partitions = partitions.into_iter().map(look_up).collect();
                 (name, partitions)
@@ -162,13 +167,13 @@ fn shaped(version: i16, answers: Vec<Answer>) -> OffsetFetchResponse {
     let shows_topics = group_code == NONE;
     let topics = answer.topics.into_iter().filter(|_| shows_topics).map(|(name, partitions)| {
         let partitions = partitions.into_iter().map(|found| {
-            let (offset, epoch, metadata) = parts(found.committed);
+            let (code, offset, epoch, metadata) = parts(found.fetched);
             OffsetFetchResponsePartition::default()
                 .with_partition_index(found.partition)
                 .with_committed_offset(offset)
                 .with_committed_leader_epoch(if version >= 5 { epoch } else { -1 })
                 .with_metadata(Some(metadata))
-                .with_error_code(partition_code)
+                .with_error_code(if partition_code == NONE { code } else { partition_code })
         });
         OffsetFetchResponseTopic::default().with_name(name).with_partitions(partitions.collect())
     });
@@ -179,12 +184,13 @@ fn of_group(answer: Answer) -> OffsetFetchResponseGroup {
     let shows_topics = answer.code == NONE;
     let topics = answer.topics.into_iter().filter(|_| shows_topics).map(|(name, partitions)| {
         let partitions = partitions.into_iter().map(|found| {
-            let (offset, epoch, metadata) = parts(found.committed);
+            let (code, offset, epoch, metadata) = parts(found.fetched);
             OffsetFetchResponsePartitions::default()
                 .with_partition_index(found.partition)
                 .with_committed_offset(offset)
                 .with_committed_leader_epoch(epoch)
                 .with_metadata(Some(metadata))
+                .with_error_code(code)
         });
         OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions.collect())
     });
@@ -194,9 +200,13 @@ fn of_group(answer: Answer) -> OffsetFetchResponseGroup {
         .with_topics(topics.collect())
 }
 
-fn parts(committed: Option<CommittedOffset>) -> (i64, i32, StrBytes) {
-    match committed {
-        Some(committed) => (committed.offset, committed.leader_epoch, text(committed.metadata.into_string())),
-        None => (-1, -1, StrBytes::default()),
+/// Code, offset, leader epoch and metadata.
+fn parts(fetched: Option<Fetched>) -> (i16, i64, i32, StrBytes) {
+    match fetched {
+        Some(Fetched::Committed(committed)) => {
+            (NONE, committed.offset, committed.leader_epoch, text(committed.metadata.into_string()))
+        }
+        Some(Fetched::Unstable) => (ResponseError::UnstableOffsetCommit.code(), -1, -1, StrBytes::default()),
+        None => (NONE, -1, -1, StrBytes::default()),
     }
 }

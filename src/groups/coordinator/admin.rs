@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::Coordinator;
 use super::held::Held;
-use super::shard::OffsetChanges;
 use crate::groups::access;
 use crate::groups::effects::Effects;
 use crate::groups::error::GroupError;
 use crate::groups::group::{Context, Group};
+use crate::groups::group_offsets::ChangedOffsets;
 use crate::groups::request::{ClassicDescription, ConsumerDescription};
 use crate::groups::store;
 use crate::storage::journal::Receipt;
@@ -70,27 +70,30 @@ impl Coordinator {
         let decided = self.decide(group, |shard, id, cx, _| {
             let none = None;
             let slot = shard.groups.get(id).map_or(&none, |entry| &entry.group);
-            (describe(slot, id, cx), OffsetChanges::default())
+            (describe(slot, id, cx), ChangedOffsets::default())
         });
         Held::decided(decided)
     }
 
-    /// DeleteGroups, of one group: with its offsets.
+    /// DeleteGroups, of one group: with its offsets, those of open transactions included. Such a transaction commits none
+    /// in the group when it ends.
     pub fn delete(&self, group: &str) -> Held<()> {
         let decided = self.decide(group, |shard, id, _, effects: &mut Effects| {
-            let mut changes = OffsetChanges::default();
+            let mut changed = ChangedOffsets::default();
             let Some(entry) = shard.groups.get_mut(id) else {
-                return (Err(access::not_found(id)), changes);
+                return (Err(access::not_found(id)), changed);
             };
             let Some(group) = &entry.group else {
-                return (Err(access::not_found(id)), changes);
+                return (Err(access::not_found(id)), changed);
             };
             if let Err(error) = group.check_delete() {
-                return (Err(error), changes);
+                return (Err(error), changed);
             }
             access::drop_group(&mut entry.group, effects);
-            changes.removed = entry.offsets.iter().map(|(of, _)| of).collect();
-            (Ok(()), changes)
+            for of in entry.offsets.partitions() {
+                entry.offsets.remove(of, &mut changed);
+            }
+            (Ok(()), changed)
         });
         Held::decided(decided)
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use super::Coordinator;
-use super::shard::OffsetChanges;
 use crate::groups::effects::Effects;
 use crate::groups::group::{self, Context};
+use crate::groups::group_offsets::ChangedOffsets;
 
 /// The shortest rest between two looks, milliseconds: what comes due together is done together.
 const REST_MS: u64 = 2;
@@ -72,7 +72,7 @@ impl Coordinator {
                 if let Some(entry) = shard.groups.get_mut(&id) {
                     group::tick(&mut entry.group, &cx, &mut effects);
                 }
-                if self.settle(&mut shard, &id, &mut effects, OffsetChanges::default()).is_err() {
+                if self.settle(&mut shard, &id, &mut effects, &ChangedOffsets::default()).is_err() {
                     break;
                 }
             }

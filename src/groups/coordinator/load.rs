@@ -8,12 +8,13 @@ use parking_lot::MutexGuard;
 use tracing::error;
 
 use super::Coordinator;
-use super::shard::{OffsetChanges, Shard};
+use super::shard::Shard;
 use crate::groups::effects::{Effects, RowKey};
 use crate::groups::error::GroupError;
 use crate::groups::group::{Context, Group};
-use crate::groups::offsets::Offsets;
-use crate::groups::store::{self, committed_offset};
+use crate::groups::group_offsets::{ChangedOffsets, GroupOffsets};
+use crate::groups::offsets::CommittedOffset;
+use crate::groups::store::{self, committed_offset, pending_offset};
 use crate::storage::codec::BadRow;
 use crate::storage::{KeySpace, StateError};
 
@@ -31,7 +32,7 @@ pub(super) enum LoadError {
 #[derive(Default)]
 struct Rows {
     group: BTreeMap<RowKey, Vec<u8>>,
-    offsets: Offsets,
+    offsets: GroupOffsets,
 }
 
 impl Coordinator {
@@ -68,6 +69,7 @@ impl Coordinator {
         shard.await_queued();
         let rows = self.read(number, shard.was_loaded)?;
         let image = (self.0.image)();
+        self.0.sizes.forget_shard(number);
         shard.term = term;
         shard.was_loaded = true;
         for (id, rows) in rows {
@@ -75,9 +77,10 @@ impl Coordinator {
             let cx = Context { topics: &*image, limits: &limits, now: self.now() };
             let mut effects = Effects::default();
             let group = restored(&id, &rows, &cx, &mut effects)?;
+            self.measure(&id, &rows.offsets, rows.offsets.pending().producers());
             shard.insert(&id, group, rows.offsets);
             // A group that is restored may begin a rebalance; a failure to write that shows at the next decision.
-            if self.settle(shard, &id, &mut effects, OffsetChanges::default()).is_err() {
+            if self.settle(shard, &id, &mut effects, &ChangedOffsets::default()).is_err() {
                 return Err(LoadError::State(StateError::Closed));
             }
         }
@@ -93,14 +96,26 @@ impl Coordinator {
         })?;
         each_row(self, KeySpace::Offsets, number, |key, value| {
             let (group, of) = committed_offset::read_key(key)?;
-            let committed = committed_offset::read_value(value)?;
-            // Read again, it may be from after the start, when the logs were as they are now.
-            let is_old = !again || committed.committed_at_ms <= self.0.began_ms;
-            let unverified = is_old && !self.0.settings.was_clean;
-            of_group(&mut rows, group).offsets.restore(of, committed, unverified);
+            let (committed, order) = committed_offset::read_value(value)?;
+            let unverified = self.is_unverified(&committed, again);
+            of_group(&mut rows, group).offsets.restore(of, committed, order, unverified);
+            Ok(())
+        })?;
+        each_row(self, KeySpace::PendingOffsets, number, |key, value| {
+            let (group, producer_id, of) = pending_offset::read_key(key)?;
+            let mut pending = pending_offset::read_value(value)?;
+            pending.unverified = self.is_unverified(&pending.committed, again);
+            of_group(&mut rows, group).offsets.restore_pending(producer_id, of, pending);
             Ok(())
         })?;
         Ok(rows)
+    }
+
+    /// Whether a stored commit may lie beyond the end of its log. One that is read `again` may be from after the start, when
+    /// the logs were as they are now.
+    fn is_unverified(&self, committed: &CommittedOffset, again: bool) -> bool {
+        let is_old = !again || committed.committed_at_ms <= self.0.began_ms;
+        is_old && !self.0.settings.was_clean
     }
 }
 

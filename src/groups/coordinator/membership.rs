@@ -4,9 +4,10 @@ use tokio::sync::oneshot;
 
 use super::Coordinator;
 use super::held::Held;
-use super::shard::{OffsetChanges, Waiter};
+use super::shard::Waiter;
 use crate::groups::error::GroupError;
 use crate::groups::group;
+use crate::groups::group_offsets::ChangedOffsets;
 use crate::groups::request::{
     ConsumerHeartbeat, ConsumerHeartbeatAnswer, HeartbeatRequest, JoinAnswer, JoinRequest, Leaving, Left,
     SyncAnswer, SyncRequest,
@@ -21,7 +22,7 @@ impl Coordinator {
             shard.waiting.insert(ticket, Waiter::Join(waiter));
             let entry = shard.groups.entry(id.clone()).or_default();
             group::join(&mut entry.group, id, request, ticket, cx, effects);
-            ((), OffsetChanges::default())
+            ((), ChangedOffsets::default())
         });
         waiting_for(waiting, decided.map(drop))
     }
@@ -34,7 +35,7 @@ impl Coordinator {
             shard.waiting.insert(ticket, Waiter::Sync(waiter));
             let entry = shard.groups.entry(id.clone()).or_default();
             group::sync(&mut entry.group, request, ticket, cx, effects);
-            ((), OffsetChanges::default())
+            ((), ChangedOffsets::default())
         });
         waiting_for(waiting, decided.map(drop))
     }

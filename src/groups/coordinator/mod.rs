@@ -16,6 +16,8 @@ mod membership;
 pub mod metrics;
 mod offsets;
 mod shard;
+mod sizes;
+mod transactional;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use tracing::{debug, info, warn};
 use super::effects::{Effects, Notice, Now, Ticket};
 use super::error::GroupError;
 use super::group::{Context, Group};
+use super::group_offsets::{ChangedOffsets, GroupOffsets};
 use super::limits::ConsumerLimits;
 use super::store;
 use crate::metadata::{MetadataImage, Overrides};
@@ -36,11 +39,12 @@ use crate::storage::journal::{Journal, Receipt};
 
 pub use admin::Listed;
 pub use held::{Answering, Held};
-pub use offsets::{Commit, Committed, FetchOf, LogEnds};
+pub use offsets::{Commit, Committed, FetchOf, Fetched, LogEnds};
 
 use alarms::Alarms;
 use metrics::GroupMetrics;
-use shard::{OffsetChanges, Shard};
+use shard::Shard;
+use sizes::Sizes;
 
 /// What a coordinator is made with.
 pub struct Settings {
@@ -72,6 +76,7 @@ struct Shared {
     tickets: AtomicU64,
     alarms: Alarms,
     metrics: GroupMetrics,
+    sizes: Sizes,
 }
 
 impl std::fmt::Debug for Coordinator {
@@ -100,6 +105,7 @@ impl Coordinator {
             tickets: AtomicU64::new(0),
             alarms: Alarms::default(),
             metrics,
+            sizes: Sizes::default(),
         };
         Coordinator(Arc::new(shared))
     }
@@ -141,7 +147,7 @@ impl Coordinator {
     fn decide<T>(
         &self,
         id: &str,
-        decision: impl FnOnce(&mut Shard, &Arc<str>, &Context<'_>, &mut Effects) -> (T, OffsetChanges),
+        decision: impl FnOnce(&mut Shard, &Arc<str>, &Context<'_>, &mut Effects) -> (T, ChangedOffsets),
     ) -> Result<(T, Option<Receipt>), GroupError> {
         let image = (self.0.image)();
         let limits = self.limits(&image, id);
@@ -152,8 +158,8 @@ impl Coordinator {
             None => Arc::from(id),
         };
         let mut effects = Effects::default();
-        let (answer, changes) = decision(&mut shard, &id, &cx, &mut effects);
-        let receipt = self.settle(&mut shard, &id, &mut effects, changes)?;
+        let (answer, changed) = decision(&mut shard, &id, &cx, &mut effects);
+        let receipt = self.settle(&mut shard, &id, &mut effects, &changed)?;
         Ok((answer, receipt))
     }
 
@@ -162,18 +168,29 @@ impl Coordinator {
         shard: &mut Shard,
         id: &Arc<str>,
         effects: &mut Effects,
-        changes: OffsetChanges,
+        changed: &ChangedOffsets,
     ) -> Result<Option<Receipt>, GroupError> {
         for notice in effects.notices.drain(..) {
             self.0.metrics.observe_notice(&notice);
             tell(id, &notice);
         }
-        let receipt = shard.settle(id, effects, changes, &self.0.journal).map_err(|refused| {
+        if let Some(entry) = shard.groups.get(id) {
+            self.measure(id, &entry.offsets, changed.pending.iter().map(|(producer_id, _)| *producer_id));
+        }
+        let receipt = shard.settle(id, effects, changed, &self.0.journal).map_err(|refused| {
             warn!(group = id.escape_debug().to_string(), %refused, "a change of the group was not taken");
             GroupError::NotCoordinator
         })?;
         self.0.alarms.wake_by(shard.next_alarm());
         Ok(receipt)
+    }
+
+    /// Notes how large what these producers have pending in a group is now.
+    fn measure(&self, id: &Arc<str>, offsets: &GroupOffsets, producers: impl Iterator<Item = i64>) {
+        for producer_id in producers {
+            let (count, metadata) = offsets.pending().size(producer_id);
+            self.0.sizes.set(producer_id, id, store::pending_offset::ending_bytes(id, count, metadata));
+        }
     }
 
     /// As [`Coordinator::decide`], for a decision that changes no offsets and takes the group alone.
@@ -187,7 +204,7 @@ impl Coordinator {
                 Some(entry) => entry,
                 None => shard.groups.entry(id.clone()).or_default(),
             };
-            (decision(&mut entry.group, id, cx, effects), OffsetChanges::default())
+            (decision(&mut entry.group, id, cx, effects), ChangedOffsets::default())
         })
     }
 }

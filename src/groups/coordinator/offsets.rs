@@ -7,10 +7,11 @@ use uuid::Uuid;
 
 use super::Coordinator;
 use super::held::Held;
-use super::shard::{Entry, OffsetChanges};
+use super::shard::Entry;
 use crate::groups::access;
 use crate::groups::error::GroupError;
 use crate::groups::group::{Context, Group};
+use crate::groups::group_offsets::ChangedOffsets;
 use crate::groups::offsets::{CommittedOffset, OffsetKey, Offsets};
 use crate::groups::request::Committer;
 
@@ -42,6 +43,15 @@ pub enum FetchOf {
     These(Vec<OffsetKey>),
 }
 
+/// What is said of a partition that has something committed, or may have soon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetched {
+    /// The commit.
+    Committed(CommittedOffset),
+    /// A transaction is open that may change it: UNSTABLE_OFFSET_COMMIT to a reader that requires stable offsets (KIP-447).
+    Unstable,
+}
+
 /// Where a partition's log ends, if it is to be had: asked for after an unclean stop only.
 pub type LogEnds<'a> = dyn Fn(OffsetKey) -> Option<i64> + 'a;
 
@@ -58,9 +68,9 @@ impl Coordinator {
         let metadata_max = self.0.settings.metadata_bytes_max;
         let decided = self.decide(group, |shard, id, cx, _| {
             let entry = shard.groups.entry(id.clone()).or_default();
-            let mut changes = OffsetChanges::default();
+            let mut changed = ChangedOffsets::default();
             if let Err(error) = may_commit(entry, id, committer, version, &commits, cx) {
-                return (Err(error), changes);
+                return (Err(error), changed);
             }
             let now_ms = cx.now.wall_ms;
             let results = commits.into_iter().map(|commit| {
@@ -74,11 +84,11 @@ impl Coordinator {
                     committed_at_ms: now_ms,
                     expires_at_ms: retention_ms.map(|retention_ms| now_ms.saturating_add(retention_ms)),
                 };
-                changes.committed.push((commit.of, committed));
+                entry.offsets.commit(commit.of, committed, &mut changed);
                 Ok(())
             });
             let results: Vec<Committed> = results.collect();
-            (Ok(results), changes)
+            (Ok(results), changed)
         });
         if let Ok((Ok(results), _)) = &decided {
             self.0.metrics.observe_commits(results);
@@ -86,28 +96,32 @@ impl Coordinator {
         Held::decided(decided)
     }
 
-    /// OffsetFetch: the commits there are. A group that nobody knows has none.
+    /// OffsetFetch: the commits there are. A group that nobody knows has none. Who requires `stable` ones is not shown those
+    /// that an open transaction may change. As in Kafka, a partition for which something is pending and nothing committed
+    /// is spoken of when it is asked for by name only.
     pub fn fetch(
         &self,
         group: &str,
         committer: Option<&Committer>,
         of: FetchOf,
+        stable: bool,
         log_ends: &LogEnds<'_>,
-    ) -> Held<Vec<(OffsetKey, CommittedOffset)>> {
+    ) -> Held<Vec<(OffsetKey, Fetched)>> {
         let decided = self.decide(group, |shard, id, cx, _| {
-            let mut changes = OffsetChanges::default();
+            let mut changed = ChangedOffsets::default();
             let Some(entry) = shard.groups.get_mut(id) else {
-                return (Ok(Vec::new()), changes);
+                return (Ok(Vec::new()), changed);
             };
             if let (Some(group), Some(committer)) = (&entry.group, committer)
                 && let Err(error) = group.check_fetch(committer)
             {
-                return (Err(error), changes);
+                return (Err(error), changed);
             }
             let asked: Vec<OffsetKey> = match of {
                 // Offsets of a deleted topic are about to go.
                 FetchOf::All => entry
                     .offsets
+                    .committed()
                     .iter()
                     .map(|(of, _)| of)
                     .filter(|of| cx.topics.by_id(of.topic).is_some())
@@ -116,45 +130,48 @@ impl Coordinator {
             };
             let mut found = Vec::with_capacity(asked.len());
             for of in asked {
-                if entry.offsets.is_unverified(of) {
-                    changes.committed.extend(verified(entry, id, of, log_ends));
+                if stable && entry.offsets.pending().is_unstable(of) {
+                    found.push((of, Fetched::Unstable));
+                    continue;
                 }
-                if let Some(committed) = entry.offsets.get(of) {
-                    found.push((of, committed.clone()));
+                if entry.offsets.committed().is_unverified(of) {
+                    verify(entry, id, of, log_ends, &mut changed);
+                }
+                if let Some(committed) = entry.offsets.committed().get(of) {
+                    found.push((of, Fetched::Committed(committed.clone())));
                 }
             }
-            (Ok(found), changes)
+            (Ok(found), changed)
         });
         Held::decided(decided)
     }
 
-    /// OffsetDelete: one result per partition.
+    /// OffsetDelete: one result per partition. What is pending for it goes as well, as in Kafka.
     pub fn delete_offsets(&self, group: &str, of: Vec<OffsetKey>) -> Held<Vec<Committed>> {
         let decided = self.decide(group, |shard, id, cx, _| {
-            let mut changes = OffsetChanges::default();
-            let Some(Entry { group: Some(group), offsets, .. }) = shard.groups.get(id) else {
-                return (Err(access::not_found(id)), changes);
+            let mut changed = ChangedOffsets::default();
+            let Some(Entry { group: Some(group), offsets, .. }) = shard.groups.get_mut(id) else {
+                return (Err(access::not_found(id)), changed);
             };
             if let Err(error) = group.check_delete_offsets() {
-                return (Err(error), changes);
+                return (Err(error), changed);
             }
             let results = of.into_iter().map(|of| {
                 let topic = cx.topics.by_id(of.topic);
                 if topic.is_some_and(|topic| group.is_subscribed_to(&topic.name)) {
                     return Err(GroupError::GroupSubscribedToTopic);
                 }
-                if offsets.get(of).is_some() {
-                    changes.removed.push(of);
-                }
+                offsets.remove(of, &mut changed);
                 Ok(())
             });
             let results: Vec<Committed> = results.collect();
-            (Ok(results), changes)
+            (Ok(results), changed)
         });
         Held::decided(decided)
     }
 
-    /// Forgets commits that nobody needs any more, and groups of which nothing is left (KIP-211).
+    /// Forgets commits that nobody needs any more, and groups of which nothing is left (KIP-211). What an open transaction may
+    /// change is needed, and so is a group in which something is pending.
     pub fn expire(&self) {
         let retention_ms = self.0.settings.offsets_retention_ms;
         self.sweep("offsets expired", true, |entry, cx| {
@@ -163,16 +180,20 @@ impl Coordinator {
             };
             let is_subscribed =
                 |topic: Uuid| cx.topics.by_id(topic).is_some_and(|topic| group.is_subscribed_to(&topic.name));
-            entry.offsets.expired(group.offsets_expire(), is_subscribed, cx.now.wall_ms, retention_ms)
+            let committed = entry.offsets.committed();
+            let mut expired =
+                committed.expired(group.offsets_expire(), is_subscribed, cx.now.wall_ms, retention_ms);
+            expired.retain(|of| !entry.offsets.pending().is_unstable(*of));
+            expired
         });
     }
 
-    /// Forgets commits for topics that do not exist any more.
+    /// Forgets commits for topics that do not exist any more, also those of open transactions.
     pub fn forget_deleted_topics(&self) {
         self.sweep("offsets of deleted topics forgotten", false, |entry, cx| {
             let mut last: Option<(Uuid, bool)> = None;
             let mut gone = Vec::new();
-            for (of, _) in entry.offsets.iter() {
+            for of in entry.offsets.partitions() {
                 let is_gone = match last {
                     Some((topic, is_gone)) if topic == of.topic => is_gone,
                     _ => cx.topics.by_id(of.topic).is_none(),
@@ -196,15 +217,20 @@ impl Coordinator {
             };
             for id in ids {
                 let swept = self.decide(&id, |shard, id, cx, effects| {
-                    let mut changes = OffsetChanges::default();
+                    let mut count = 0;
+                    let mut changed = ChangedOffsets::default();
                     if let Some(entry) = shard.groups.get_mut(id) {
-                        changes.removed = find(entry, cx);
-                        let is_bare = entry.offsets.len() == changes.removed.len();
-                        if bare && is_bare && entry.group.as_ref().is_some_and(Group::is_empty) {
+                        for of in find(entry, cx) {
+                            count += usize::from(entry.offsets.remove(of, &mut changed));
+                        }
+                        if bare
+                            && entry.offsets.is_empty()
+                            && entry.group.as_ref().is_some_and(Group::is_empty)
+                        {
                             access::drop_group(&mut entry.group, effects);
                         }
                     }
-                    (changes.removed.len(), changes)
+                    (count, changed)
                 });
                 match swept {
                     Ok((0, _)) => {}
@@ -220,14 +246,14 @@ impl Coordinator {
         for shard in &self.0.shards {
             let shard = shard.lock();
             for (id, entry) in &shard.groups {
-                visit(id, entry.group.as_ref(), &entry.offsets);
+                visit(id, entry.group.as_ref(), entry.offsets.committed());
             }
         }
     }
 }
 
 /// Kafka counts UTF-16 units, of which there are never more than bytes.
-fn is_longer(text: &str, max: usize) -> bool {
+pub(super) fn is_longer(text: &str, max: usize) -> bool {
     text.len() > max && text.encode_utf16().count() > max
 }
 
@@ -251,21 +277,20 @@ fn may_commit(
     }
 }
 
-/// Compares a commit from before an unclean stop with the log; the commit as it is now if it had to move.
-fn verified(
+/// Compares a commit from before an unclean stop with the log, and moves it if it must.
+fn verify(
     entry: &mut Entry,
     id: &Arc<str>,
     of: OffsetKey,
     log_ends: &LogEnds<'_>,
-) -> Option<(OffsetKey, CommittedOffset)> {
-    let log_end = log_ends(of)?;
-    let was = entry.offsets.get(of)?.offset;
-    if !entry.offsets.verify(of, log_end) {
-        return None;
+    changed: &mut ChangedOffsets,
+) {
+    let Some(log_end) = log_ends(of) else { return };
+    let was = entry.offsets.committed().get(of).map(|committed| committed.offset);
+    if entry.offsets.verify(of, log_end, changed) {
+        warn!(
+            group = id.escape_debug().to_string(), topic = %of.topic, partition = of.partition, was, log_end,
+            "a committed offset lay beyond the log after a crash and was moved back to its end"
+        );
     }
-    warn!(
-        group = id.escape_debug().to_string(), topic = %of.topic, partition = of.partition, was, log_end,
-        "a committed offset lay beyond the log after a crash and was moved back to its end"
-    );
-    Some((of, entry.offsets.get(of)?.clone()))
 }

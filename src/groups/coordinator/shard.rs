@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use super::held::Delivered;
 use crate::groups::effects::{Answer, Effects, Ticket};
 use crate::groups::group::Group;
-use crate::groups::offsets::{CommittedOffset, OffsetKey, Offsets};
+use crate::groups::group_offsets::{ChangedOffsets, GroupOffsets};
 use crate::groups::request::{JoinAnswer, SyncAnswer};
-use crate::groups::store;
+use crate::groups::store::{self, committed_offset, pending_offset};
 use crate::storage::journal::{Journal, Receipt, Refused};
 use crate::storage::{KeySpace, WriteBatch};
 
@@ -19,7 +19,7 @@ use crate::storage::{KeySpace, WriteBatch};
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     pub(super) group: Option<Group>,
-    pub(super) offsets: Offsets,
+    pub(super) offsets: GroupOffsets,
     /// When the shard looks at the group, in ticks. May be too early, as a heartbeat does not move it, never too late.
     alarm: Option<u64>,
 }
@@ -28,13 +28,6 @@ pub(super) struct Entry {
 pub(super) enum Waiter {
     Join(oneshot::Sender<Delivered<JoinAnswer>>),
     Sync(oneshot::Sender<Delivered<SyncAnswer>>),
-}
-
-/// Changes of offsets that go with a decision.
-#[derive(Default)]
-pub(super) struct OffsetChanges {
-    pub(super) committed: Vec<(OffsetKey, CommittedOffset)>,
-    pub(super) removed: Vec<OffsetKey>,
 }
 
 #[derive(Default)]
@@ -73,6 +66,11 @@ impl Shard {
         self.last.clone()
     }
 
+    /// Notes what was queued last of what it decided.
+    pub(super) fn queued(&mut self, receipt: Receipt) {
+        self.last = Some(receipt);
+    }
+
     /// Queues what a decision changed, hands out its answers, and sets the group's alarm.
     ///
     /// # Errors
@@ -81,25 +79,19 @@ impl Shard {
         &mut self,
         id: &Arc<str>,
         effects: &mut Effects,
-        changes: OffsetChanges,
+        changed: &ChangedOffsets,
         journal: &Journal,
     ) -> Result<Option<Receipt>, Refused> {
-        let batch = self.rows(id, effects, &changes);
+        let mut batch = WriteBatch::new();
+        self.group_rows(id, effects, &mut batch);
+        self.offset_rows(id, changed, &mut batch);
         if !batch.is_empty() {
             match journal.append(self.term, batch) {
-                Ok(receipt) => self.last = Some(receipt),
+                Ok(receipt) => self.queued(receipt),
                 Err(refused) => {
                     self.give_up();
                     return Err(refused);
                 }
-            }
-        }
-        if let Some(entry) = self.groups.get_mut(id) {
-            for (of, committed) in changes.committed {
-                entry.offsets.commit(of, committed);
-            }
-            for of in changes.removed {
-                entry.offsets.remove(of);
             }
         }
         let receipt = self.receipt();
@@ -119,8 +111,7 @@ impl Shard {
         Ok(receipt)
     }
 
-    fn rows(&self, id: &Arc<str>, effects: &Effects, changes: &OffsetChanges) -> WriteBatch {
-        let mut batch = WriteBatch::new();
+    fn group_rows(&self, id: &Arc<str>, effects: &Effects, batch: &mut WriteBatch) {
         let group = self.groups.get(id).and_then(|entry| entry.group.as_ref());
         for row in &effects.rows {
             let key = store::key(id, row);
@@ -129,18 +120,32 @@ impl Shard {
                 None => batch.delete(KeySpace::Groups, key),
             }
         }
-        for (of, committed) in &changes.committed {
-            let value = store::committed_offset::value(committed);
-            batch.put(KeySpace::Offsets, store::committed_offset::key(id, *of), value);
+    }
+
+    /// Writes the rows of offsets that changed, as they now are.
+    pub(super) fn offset_rows(&self, id: &Arc<str>, changed: &ChangedOffsets, batch: &mut WriteBatch) {
+        let offsets = self.groups.get(id).map(|entry| &entry.offsets);
+        for of in &changed.committed {
+            let key = committed_offset::key(id, *of);
+            let committed = offsets.map(GroupOffsets::committed);
+            match committed.and_then(|committed| Some((committed.get(*of)?, committed.order(*of)?))) {
+                Some((commit, order)) => {
+                    batch.put(KeySpace::Offsets, key, committed_offset::value(commit, order));
+                }
+                None => batch.delete(KeySpace::Offsets, key),
+            }
         }
-        for of in &changes.removed {
-            batch.delete(KeySpace::Offsets, store::committed_offset::key(id, *of));
+        for (producer_id, of) in &changed.pending {
+            let key = pending_offset::key(id, *producer_id, *of);
+            match offsets.and_then(|offsets| offsets.pending().get(*producer_id, *of)) {
+                Some(pending) => batch.put(KeySpace::PendingOffsets, key, pending_offset::value(pending)),
+                None => batch.delete(KeySpace::PendingOffsets, key),
+            }
         }
-        batch
     }
 
     /// Moves the group's alarm to its deadline, or forgets the group when nothing is left of it.
-    fn set_alarm(&mut self, id: &Arc<str>) {
+    pub(super) fn set_alarm(&mut self, id: &Arc<str>) {
         let Some(entry) = self.groups.get_mut(id) else {
             return;
         };
@@ -190,7 +195,7 @@ impl Shard {
     }
 
     /// Takes in a loaded group.
-    pub(super) fn insert(&mut self, id: &Arc<str>, group: Option<Group>, offsets: Offsets) {
+    pub(super) fn insert(&mut self, id: &Arc<str>, group: Option<Group>, offsets: GroupOffsets) {
         self.groups.insert(id.clone(), Entry { group, offsets, alarm: None });
         self.set_alarm(id);
     }

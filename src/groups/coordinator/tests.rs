@@ -10,7 +10,7 @@ use super::*;
 use crate::config::Migration;
 use crate::groups::assign::Assignor;
 use crate::groups::limits::ClassicLimits;
-use crate::groups::offsets::OffsetKey;
+use crate::groups::offsets::{CommittedOffset, OffsetKey};
 use crate::groups::request::{
     Client, Committer, HeartbeatRequest, JoinRequest, Joined, Protocol, SyncRequest,
 };
@@ -121,8 +121,15 @@ impl Bench {
 
     async fn committed(&self, partition: i32) -> Option<i64> {
         let asked = FetchOf::These(vec![of(partition)]);
-        let found = given(self.coordinator.fetch("g", None, asked, &|_| None)).await.expect("fetched");
-        found.first().map(|(_, committed)| committed.offset)
+        let found = given(self.coordinator.fetch("g", None, asked, false, &|_| None)).await.expect("fetched");
+        found.first().map(|(_, fetched)| committed(fetched).offset)
+    }
+}
+
+fn committed(fetched: &Fetched) -> &CommittedOffset {
+    match fetched {
+        Fetched::Committed(committed) => committed,
+        Fetched::Unstable => panic!("it is unstable"),
     }
 }
 
@@ -275,8 +282,14 @@ async fn after_a_crash_no_commit_points_beyond_its_log() {
     bench.commit(&nobody(), 1, 100).await.expect("committed");
     let bench = bench.after_power_cut(false);
     let fetch = |log_end: i64| {
-        let held = bench.coordinator.fetch("g", None, FetchOf::These(vec![of(0)]), &|_| Some(log_end));
-        async move { given(held).await.expect("fetched").first().map(|(_, c)| (c.offset, c.leader_epoch)) }
+        let held = bench.coordinator.fetch("g", None, FetchOf::These(vec![of(0)]), false, &|_| Some(log_end));
+        async move {
+            given(held)
+                .await
+                .expect("fetched")
+                .first()
+                .map(|(_, found)| (committed(found).offset, committed(found).leader_epoch))
+        }
     };
     assert_eq!(fetch(60).await, Some((60, -1)));
     // It was compared once; what the client commits later is its own affair.
@@ -359,12 +372,12 @@ async fn a_shard_that_is_given_up_is_read_again_after_what_was_queued() {
     let reading = {
         let (coordinator, neighbour) = (bench.coordinator.clone(), neighbour.clone());
         tokio::spawn(async move {
-            given(coordinator.fetch(&neighbour, None, FetchOf::All, &|_| None)).await.expect("fetched")
+            given(coordinator.fetch(&neighbour, None, FetchOf::All, false, &|_| None)).await.expect("fetched")
         })
     };
     tokio::time::sleep(Duration::from_millis(20)).await;
     bench.stuck.store(false, Ordering::SeqCst);
     let read = reading.await.expect("read");
     assert_eq!(given(committing).await, Ok(vec![Ok(())]));
-    assert_eq!(read.first().map(|(_, committed)| committed.offset), Some(2));
+    assert_eq!(read.first().map(|(_, found)| committed(found).offset), Some(2));
 }

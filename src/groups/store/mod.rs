@@ -4,6 +4,8 @@
 //!   Groups   shard u8 | group length u16 | group | 0                       the group as a whole
 //!            shard u8 | group length u16 | group | 1 | member id           one member of a consumer group
 //!   Offsets  shard u8 | group length u16 | group | topic id 16 | partition i32
+//!   PendingOffsets
+//!            shard u8 | group length u16 | group | producer id i64 | topic id 16 | partition i32
 //! ```
 //!
 //! The shard is first, so that one scan finds all of it. It follows from the group id as Kafka's partition of
@@ -12,6 +14,7 @@
 pub mod classic_group;
 pub mod committed_offset;
 pub mod consumer_group;
+pub mod pending_offset;
 
 use crate::groups::effects::RowKey;
 use crate::storage::codec::BadRow;
@@ -32,7 +35,7 @@ pub fn shard_of(group: &str) -> u8 {
     u8::try_from(positive % i32::from(SHARDS)).expect("a remainder below 50")
 }
 
-/// The beginning of all keys of a group, in either key space.
+/// The beginning of all keys of a group, in each of these key spaces.
 pub fn prefix(group: &str) -> Vec<u8> {
     let length = u16::try_from(group.len()).expect("group ids are bounded below 64 KiB");
     let mut out = Vec::with_capacity(3 + group.len() + 20);
