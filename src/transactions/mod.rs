@@ -18,3 +18,7 @@ pub mod expiry;
 pub mod init;
 pub mod store;
 pub mod transaction;
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod model_tests;
