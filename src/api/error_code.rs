@@ -43,7 +43,10 @@ impl ToCode for AppendError {
             AppendError::Invalid(invalid) => return ToCode::code(invalid),
             AppendError::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,
             AppendError::InvalidProducerEpoch { .. } => ResponseError::InvalidProducerEpoch,
-            AppendError::Transactional => ResponseError::InvalidTxnState,
+            AppendError::NotEnlisted { .. } | AppendError::InvalidTxnState { .. } => {
+                ResponseError::InvalidTxnState
+            }
+            AppendError::CoordinatorFenced { .. } => ResponseError::TransactionCoordinatorFenced,
             AppendError::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
             AppendError::DiskFull | AppendError::Storage(_) => ResponseError::KafkaStorageError,
             AppendError::Closed => ResponseError::NotLeaderOrFollower,

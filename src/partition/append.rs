@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ack::{self, Commit};
+use parking_lot::MutexGuard;
+
 use super::error::AppendError;
-use super::handle::Partition;
-use super::producers::Verdict;
-use crate::record::Validated;
-use crate::record::patch_prefix;
+use super::handle::{Inner, Partition};
+use super::producers::{Enlistment, Verdict};
+use crate::record::{BatchHeader, EndMarker, Validated, patch_prefix};
 use crate::storage::segment::{StorageError, StorageErrorKind};
 
 /// Where a batch went.
@@ -25,40 +26,102 @@ pub struct Appended {
 }
 
 impl Partition {
-    /// Appends a validated batch at the log end, or recognises it as a repeat of a recent one.
+    /// Appends a validated batch at the log end, or recognises it as a repeat of a recent one. A transactional batch goes
+    /// into a transaction of its producer and epoch that is open here.
     ///
     /// # Errors
-    /// [`AppendError`]; nothing of the batch is then in the log.
+    /// [`AppendError`]; nothing of the batch is then in the log. [`AppendError::NotEnlisted`] when such a transaction is
+    /// not open here: ask the coordinator, and use [`Partition::append_enlisted`].
     pub fn append(self: &Arc<Self>, batch: &Validated, now_ms: i64) -> Result<Appended, AppendError> {
-        let mut header = batch.header;
-        if header.is_transactional() {
-            return Err(AppendError::Transactional);
+        self.append_batch(batch, now_ms, Enlistment::Unknown)
+    }
+
+    /// Appends a transactional batch to a partition that is part of the transaction. The caller holds the transaction's
+    /// lock, so that its marker cannot be appended before this returns. `begins_at_zero`: the producer speaks the second
+    /// protocol (KIP-890).
+    ///
+    /// # Errors
+    /// As [`Partition::append`], without [`AppendError::NotEnlisted`]. [`AppendError::InvalidTxnState`] while a
+    /// transaction of an earlier epoch is open here: its marker must be appended first.
+    pub fn append_enlisted(
+        self: &Arc<Self>,
+        batch: &Validated,
+        now_ms: i64,
+        begins_at_zero: bool,
+    ) -> Result<Appended, AppendError> {
+        self.append_batch(batch, now_ms, Enlistment::Enlisted { begins_at_zero })
+    }
+
+    /// Appends the marker that ends the open transaction of a producer, if there is one. A marker takes the disk's last
+    /// reserve: it lets readers go on, and retention with them.
+    ///
+    /// # Errors
+    /// [`AppendError::InvalidProducerEpoch`] and [`AppendError::CoordinatorFenced`] for a marker that another has
+    /// overtaken; [`AppendError::DiskFull`], [`AppendError::Storage`], [`AppendError::Closed`].
+    pub fn append_marker(self: &Arc<Self>, marker: EndMarker, now_ms: i64) -> Result<Appended, AppendError> {
+        let bytes = marker.to_batch(now_ms);
+        let mut header =
+            BatchHeader::parse(&bytes).map_err(|error| AppendError::Storage(error.to_string()))?;
+        let mut inner = self.writable()?;
+        inner.producers.check_marker(&marker)?;
+        self.write(&mut inner, &mut header, &bytes, now_ms)?;
+        inner.producers.settle(self.high_watermark());
+        if let Some(aborted) = inner.producers.end(&marker, header.base_offset, header.max_timestamp, now_ms)
+        {
+            inner.log.append_aborted(aborted);
         }
+        // What waits for the marker to be durable waits for no further appends.
+        Ok(self.commit(inner, &header, true, now_ms))
+    }
+
+    fn append_batch(
+        self: &Arc<Self>,
+        batch: &Validated,
+        now_ms: i64,
+        enlistment: Enlistment,
+    ) -> Result<Appended, AppendError> {
+        let mut header = batch.header;
         if !self.disk.admits(batch.bytes.len()) {
             return Err(AppendError::DiskFull);
         }
-        let config = self.config.load();
-        let mut guard = self.inner.lock();
-        let inner = &mut *guard;
-        if inner.closed {
-            return Err(AppendError::Closed);
-        }
-        if let Some(reason) = &inner.failed {
-            return Err(AppendError::Storage(reason.clone()));
-        }
-        let log_append_time_ms = if header.is_log_append_time() { header.max_timestamp } else { -1 };
-        if let Verdict::Duplicate(earlier) = inner.producers.check(&header)? {
+        let mut inner = self.writable()?;
+        if let Verdict::Duplicate(earlier) = inner.producers.check(&header, enlistment)? {
             return Ok(Appended {
                 base_offset: earlier.first_offset(),
                 end_offset: earlier.last_offset + 1,
-                log_append_time_ms: if log_append_time_ms >= 0 { earlier.timestamp } else { -1 },
+                log_append_time_ms: if header.is_log_append_time() { earlier.timestamp } else { -1 },
                 log_start_offset: inner.log.start_offset(),
             });
         }
+        let rolled = self.write(&mut inner, &mut header, &batch.bytes, now_ms)?;
+        inner.producers.record(&header, now_ms);
+        Ok(self.commit(inner, &header, rolled, now_ms))
+    }
+
+    /// The lock, if the log takes appends.
+    fn writable(&self) -> Result<MutexGuard<'_, Inner>, AppendError> {
+        let inner = self.inner.lock();
+        if inner.closed {
+            return Err(AppendError::Closed);
+        }
+        match &inner.failed {
+            Some(reason) => Err(AppendError::Storage(reason.clone())),
+            None => Ok(inner),
+        }
+    }
+
+    /// Writes a batch at the log end. `header` gets its final offset and leader epoch. True if a segment was begun for it.
+    fn write(
+        &self,
+        inner: &mut Inner,
+        header: &mut BatchHeader,
+        batch: &[u8],
+        now_ms: i64,
+    ) -> Result<bool, AppendError> {
         header.base_offset = inner.log.end_offset();
         header.partition_leader_epoch = inner.leader_epoch;
-        let prefix = patch_prefix(&header, header.base_offset, header.partition_leader_epoch);
-        let appended = match inner.log.append(prefix, &batch.bytes[prefix.len()..], &header, now_ms) {
+        let prefix = patch_prefix(header, header.base_offset, header.partition_leader_epoch);
+        let appended = match inner.log.append(prefix, &batch[prefix.len()..], header, now_ms) {
             Ok(appended) => appended,
             Err(error) => return Err(self.append_failed(inner, error)),
         };
@@ -66,17 +129,29 @@ impl Partition {
             // The snapshot describes the producers below the new segment's first batch, as in Kafka.
             self.write_producer_snapshot(inner, header.base_offset);
         }
-        inner.producers.record(&header, now_ms);
-        inner.bytes_since_checkpoint += batch.bytes.len() as u64;
-        inner.bytes_since_snapshot += batch.bytes.len() as u64;
+        Ok(appended.rolled)
+    }
+
+    /// Accounts for an append, and sees to its durability. `flush_now` asks for that whatever the settings are.
+    fn commit(
+        self: &Arc<Self>,
+        mut guard: MutexGuard<'_, Inner>,
+        header: &BatchHeader,
+        flush_now: bool,
+        now_ms: i64,
+    ) -> Appended {
+        let inner = &mut *guard;
+        let size = header.size_in_bytes() as u64;
+        inner.bytes_since_checkpoint += size;
+        inner.bytes_since_snapshot += size;
         inner.unflushed_messages += i64::from(header.record_count);
         inner.dirty_since_ms.get_or_insert(now_ms);
         inner.last_used_ms = now_ms;
         let end_offset = header.last_offset() + 1;
         let log_start_offset = inner.log.start_offset();
-        let commit = ack::commit(&config, inner.unflushed_messages);
+        let commit = ack::commit(&self.config.load(), inner.unflushed_messages);
         // A full segment is synced whatever the settings, as in Kafka: recovery must not have to verify all of a log.
-        let flush = appended.rolled || !matches!(commit, Commit::AtOnce { flush_now: false });
+        let flush = flush_now || !matches!(commit, Commit::AtOnce { flush_now: false });
         let enqueue = flush && !std::mem::replace(&mut inner.queued, true);
         drop(guard);
         if enqueue {
@@ -85,10 +160,15 @@ impl Partition {
         if matches!(commit, Commit::AtOnce { .. }) {
             self.advance_high_watermark(end_offset);
         }
-        Ok(Appended { base_offset: header.base_offset, end_offset, log_append_time_ms, log_start_offset })
+        Appended {
+            base_offset: header.base_offset,
+            end_offset,
+            log_append_time_ms: if header.is_log_append_time() { header.max_timestamp } else { -1 },
+            log_start_offset,
+        }
     }
 
-    fn append_failed(&self, inner: &mut super::handle::Inner, error: StorageError) -> AppendError {
+    fn append_failed(&self, inner: &mut Inner, error: StorageError) -> AppendError {
         match error.kind() {
             // The log took the partial write back: reads go on, and writes resume once there is space.
             StorageErrorKind::Full => AppendError::DiskFull,

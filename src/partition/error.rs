@@ -16,9 +16,16 @@ pub enum AppendError {
     /// A newer epoch of this producer is known.
     #[error("producer {producer_id} has epoch {current}, the batch has {found}")]
     InvalidProducerEpoch { producer_id: i64, found: i16, current: i16 },
-    /// Transactional batches are not served yet.
-    #[error("transactional batches are not served")]
-    Transactional,
+    /// A transactional batch for a partition in which its producer has no open transaction of this epoch, and nobody vouches
+    /// for it: the coordinator is to be asked.
+    #[error("the partition is not known to be part of the transaction of producer {producer_id}")]
+    NotEnlisted { producer_id: i64 },
+    /// The batch does not belong to the producer's open transaction (INVALID_TXN_STATE).
+    #[error("producer {producer_id} has an open transaction that the batch is not part of")]
+    InvalidTxnState { producer_id: i64 },
+    /// A newer coordinator has ended a transaction of this producer (TRANSACTION_COORDINATOR_FENCED).
+    #[error("a coordinator of epoch {current} is known to producer {producer_id}, the marker has {found}")]
+    CoordinatorFenced { producer_id: i64, found: i32, current: i32 },
     /// `min.insync.replicas` asks for more replicas than this one.
     #[error("{required} in-sync replicas are required, there is 1")]
     NotEnoughReplicas { required: i32 },

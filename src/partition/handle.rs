@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::flusher::Flusher;
 use super::producers::Producers;
+use super::snapshots::Snapshots;
 use crate::config::TopicConfig;
 use crate::storage::segment::Log;
 use crate::storage::segment::space::Disk;
@@ -70,9 +71,9 @@ pub(super) struct Inner {
     pub(super) bytes_since_checkpoint: u64,
     /// Everything below, indexes included, is durable: goes into the checkpoint file.
     pub(super) recovery_point: i64,
-    /// Bytes appended since the last producer snapshot, and its offset.
+    /// Bytes appended since the last producer snapshot.
     pub(super) bytes_since_snapshot: u64,
-    pub(super) snapshot_offset: i64,
+    pub(super) snapshots: Snapshots,
     /// Last append or read: idle partitions give their files back.
     pub(super) last_used_ms: i64,
     /// The first storage failure; after it nothing is acknowledged.
@@ -87,8 +88,7 @@ pub(super) struct Opened {
     pub(super) config: Arc<TopicConfig>,
     pub(super) log: Log,
     pub(super) producers: Producers,
-    /// Offset of the newest producer snapshot.
-    pub(super) snapshot_offset: i64,
+    pub(super) snapshots: Snapshots,
     pub(super) leader_epoch: i32,
     pub(super) flusher: Arc<Flusher>,
     pub(super) disk: Arc<Disk>,
@@ -112,7 +112,7 @@ impl Partition {
                 bytes_since_checkpoint: 0,
                 recovery_point,
                 bytes_since_snapshot: 0,
-                snapshot_offset: opened.snapshot_offset,
+                snapshots: opened.snapshots,
                 last_used_ms: 0,
                 failed: None,
                 closed: false,
@@ -189,14 +189,14 @@ impl Partition {
         self.wake_fetches();
     }
 
-    fn wake_fetches(&self) {
+    pub(super) fn wake_fetches(&self) {
         for waiter in self.fetch_waiters.lock().iter() {
             waiter.notify_one();
         }
     }
 
-    /// Wakes `notify` at each move of the high watermark until the returned guard is dropped. Register before looking
-    /// at the log, or a wake-up between look and registration is lost.
+    /// Wakes `notify` at each move of the high watermark, and so of the last stable offset, until the returned guard is
+    /// dropped. Register before looking at the log, or a wake-up between look and registration is lost.
     pub fn watch_for_fetch(self: &Arc<Self>, notify: Arc<Notify>) -> FetchWatch {
         self.fetch_waiters.lock().push(notify.clone());
         FetchWatch { partition: self.clone(), notify }

@@ -34,6 +34,7 @@ impl Partition {
             let end = inner.log.end_offset();
             self.write_producer_snapshot(inner, end);
         }
+        let snapshot = self.unsynced_snapshot(inner, upto);
         let indexes = match inner.log.unflushed_indexes() {
             Ok(indexes) => indexes,
             Err(error) => {
@@ -43,6 +44,9 @@ impl Partition {
         };
         // A sync takes milliseconds: appends go on meanwhile.
         drop(guard);
+        if let Some(snapshot) = snapshot {
+            self.sync_snapshot(snapshot);
+        }
         let synced = indexes.iter().try_for_each(|file| file.sync());
         let mut inner = self.inner.lock();
         match synced {
@@ -105,6 +109,8 @@ impl Partition {
         if target > inner.log.start_offset() {
             let raised = inner.log.set_start_offset(target);
             raised.map_err(|error| OffsetError::Read(super::ReadError::Storage(error.to_string())))?;
+            // An open transaction that began below holds readers back only from here on.
+            self.wake_fetches();
         }
         Ok(inner.log.start_offset())
     }
@@ -161,7 +167,8 @@ impl Partition {
         }
     }
 
-    /// Forgets producers not heard of for `expiration_ms` (`producer.id.expiration.ms`).
+    /// Forgets producers not heard of for `expiration_ms` (`producer.id.expiration.ms`), save those with an open
+    /// transaction.
     pub fn expire_producers(&self, now_ms: i64, expiration_ms: i64) {
         self.inner.lock().producers.expire(now_ms, expiration_ms);
     }

@@ -11,6 +11,9 @@
 //! `log start ≤ high watermark ≤ log end` always holds. With `flush.messages=1`, the shipped default, the high watermark
 //! is the durable offset: nobody reads what a power cut can take back. A partition is not a task: appends run inline on
 //! the caller under one short mutex, and nothing waits while holding it.
+//!
+//! Readers at read_committed see less: they stop at the last stable offset, in front of the oldest transaction that is open
+//! or whose marker is not below the high watermark.
 
 pub mod ack;
 pub mod append;
@@ -25,7 +28,9 @@ pub mod producers;
 pub mod read;
 pub mod registry;
 mod snapshots;
+pub mod transactions;
 
 pub use error::{AppendError, OffsetError, ReadError};
 pub use handle::{Partition, PartitionId};
+pub use producers::{OpenTransaction, ProducerView};
 pub use registry::Registry;

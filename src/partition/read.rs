@@ -2,8 +2,9 @@
 
 use super::error::{OffsetError, ReadError};
 use super::handle::{Inner, Partition};
+use super::transactions::stable_below;
 use crate::record::{BatchHeader, Compression, HEADER_LEN, Records, decompress};
-use crate::storage::segment::{LogSlice, ReadError as LogReadError};
+use crate::storage::segment::{AbortedTransaction, LogSlice, ReadError as LogReadError};
 
 /// A read of one partition.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,8 @@ pub struct ReadRequest {
     pub current_leader_epoch: i32,
     /// Epoch of the record before `offset` as the client saw it, or -1 (KIP-595).
     pub last_fetched_epoch: i32,
+    /// Whether the read ends at the last stable offset (`isolation.level`).
+    pub read_committed: bool,
 }
 
 /// What a read found.
@@ -27,8 +30,13 @@ pub struct ReadOutcome {
     pub slice: Option<LogSlice>,
     /// High watermark at the time of the read.
     pub high_watermark: i64,
+    /// Last stable offset at the time of the read.
+    pub last_stable_offset: i64,
     /// Log start offset at the time of the read.
     pub log_start_offset: i64,
+    /// The aborted transactions that reach into what was read, in the order of their markers; `None` unless the read was at
+    /// read_committed.
+    pub aborted: Option<Vec<AbortedTransaction>>,
     /// Epoch and end offset where the client's log and ours part, when they do.
     pub diverging: Option<(i32, i64)>,
 }
@@ -48,7 +56,7 @@ pub struct TimedOffset {
 const LOOKUP_DECOMPRESSED_MAX: usize = 128 << 20;
 
 impl Partition {
-    /// Finds whole batches from an offset, bounded by the high watermark.
+    /// Finds whole batches from an offset, bounded by the high watermark, or at read_committed by the last stable offset.
     ///
     /// # Errors
     /// [`ReadError`] as Kafka's fetch has them.
@@ -58,24 +66,27 @@ impl Partition {
         check_epoch(&inner, request.current_leader_epoch)?;
         inner.last_used_ms = now_ms;
         let (start, end) = (inner.log.start_offset(), inner.log.end_offset());
+        let last_stable_offset = stable_below(&mut inner, high_watermark);
         if request.last_fetched_epoch >= 0
             && let Some(diverging) = diverging(&inner, request.last_fetched_epoch, request.offset)
         {
             return Ok(ReadOutcome {
                 slice: None,
                 high_watermark,
+                last_stable_offset,
                 log_start_offset: start,
+                aborted: None,
                 diverging: Some(diverging),
             });
         }
         if request.offset < start || end < request.offset {
             return Err(ReadError::OutOfRange { offset: request.offset, start, end });
         }
-        let slice = if request.offset >= high_watermark {
+        let bound = if request.read_committed { last_stable_offset } else { high_watermark };
+        let slice = if request.offset >= bound {
             None
         } else {
-            let found =
-                inner.log.read(request.offset, request.max_bytes, high_watermark, request.min_one_batch);
+            let found = inner.log.read(request.offset, request.max_bytes, bound, request.min_one_batch);
             Some(found.map_err(|error| match error {
                 LogReadError::OutOfRange { .. } => {
                     ReadError::OutOfRange { offset: request.offset, start, end }
@@ -84,7 +95,21 @@ impl Partition {
             })?)
         };
         let slice = slice.filter(|slice| slice.len > 0);
-        Ok(ReadOutcome { slice, high_watermark, log_start_offset: start, diverging: None })
+        let aborted = match &slice {
+            Some(slice) if request.read_committed => {
+                let found = inner.log.aborted(request.offset, slice.next_offset);
+                Some(found.map_err(|error| ReadError::Storage(error.to_string()))?)
+            }
+            _ => request.read_committed.then(Vec::new),
+        };
+        Ok(ReadOutcome {
+            slice,
+            high_watermark,
+            last_stable_offset,
+            log_start_offset: start,
+            aborted,
+            diverging: None,
+        })
     }
 
     /// Checks a client's leader epoch against ours; -1 always passes.
@@ -107,27 +132,33 @@ impl Partition {
         TimedOffset { offset, timestamp: -1, leader_epoch: inner.log.epoch_for_offset(offset) }
     }
 
-    /// The high watermark, with the leader epoch of the offset: the epoch an append there would carry.
-    pub fn latest(&self) -> TimedOffset {
-        let offset = self.high_watermark();
-        let inner = self.inner.lock();
+    /// The high watermark, or at read_committed the last stable offset, with the leader epoch of the offset: the epoch an
+    /// append there would carry.
+    pub fn latest(&self, read_committed: bool) -> TimedOffset {
+        let high_watermark = self.high_watermark();
+        let mut inner = self.inner.lock();
+        let offset = if read_committed { stable_below(&mut inner, high_watermark) } else { high_watermark };
         TimedOffset { offset, timestamp: -1, leader_epoch: inner.log.epoch_for_offset(offset) }
     }
 
-    /// The first committed record with a timestamp ≥ `timestamp`.
+    /// The offset that a reader sees up to.
+    fn visible_end(&self, read_committed: bool) -> i64 {
+        if read_committed { self.last_stable_offset() } else { self.high_watermark() }
+    }
+
+    /// The first record with a timestamp ≥ `timestamp` that a reader sees.
     ///
     /// # Errors
     /// [`OffsetError`] when a segment cannot be read.
-    pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimedOffset>, OffsetError> {
-        let high_watermark = self.high_watermark();
+    pub fn offset_for_timestamp(
+        &self,
+        timestamp: i64,
+        read_committed: bool,
+    ) -> Result<Option<TimedOffset>, OffsetError> {
+        let end = self.visible_end(read_committed);
         let mut from = self.log_start_offset();
         loop {
-            let batch = self
-                .inner
-                .lock()
-                .log
-                .offset_for_timestamp(timestamp, from, high_watermark)
-                .map_err(storage)?;
+            let batch = self.inner.lock().log.offset_for_timestamp(timestamp, from, end).map_err(storage)?;
             let Some(batch) = batch else { return Ok(None) };
             // The log start may lie inside the batch: its earlier records are gone for readers.
             let found = first_record(&batch.slice, |_, offset, at| at >= timestamp && offset >= from)?;
@@ -164,15 +195,18 @@ impl Partition {
         Ok(Some(timestamp).filter(|timestamp| *timestamp >= 0))
     }
 
-    /// The committed record with the largest timestamp, the first of them if several (KIP-734).
+    /// The committed record with the largest timestamp, the first of them if several (KIP-734). At read_committed none, if
+    /// it is not decided yet: another is not looked for (`ReplicaManager.fetchOffset`).
     ///
     /// # Errors
     /// [`OffsetError`] when a segment cannot be read.
-    pub fn max_timestamp(&self) -> Result<Option<TimedOffset>, OffsetError> {
+    pub fn max_timestamp(&self, read_committed: bool) -> Result<Option<TimedOffset>, OffsetError> {
+        let end = self.visible_end(read_committed);
         let high_watermark = self.high_watermark();
         let batch = self.inner.lock().log.max_timestamp_batch(high_watermark).map_err(storage)?;
         let Some(batch) = batch else { return Ok(None) };
-        first_record(&batch.slice, |header, _, timestamp| timestamp == header.max_timestamp)
+        let found = first_record(&batch.slice, |header, _, timestamp| timestamp == header.max_timestamp)?;
+        Ok(found.filter(|found| found.offset < end))
     }
 }
 

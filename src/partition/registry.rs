@@ -13,11 +13,14 @@ use uuid::Uuid;
 use super::checkpoints::Checkpointed;
 use super::flusher::{FILES_SYNCED_SINGLY, Flusher, sync, sync_file_system};
 use super::handle::{Opened, Partition, PartitionId};
+use super::producers::Producers;
 use super::snapshots;
 use crate::config::TopicConfig;
-use crate::record::BatchHeader;
+use crate::record::{BatchHeader, EndMarker};
 use crate::storage::segment::space::Disk;
-use crate::storage::segment::{FileCache, Log, LogConfig, OpenOptions, StorageError};
+use crate::storage::segment::{
+    AbortedTransaction, FileCache, Log, LogConfig, OpenOptions, Replay, StorageError,
+};
 
 /// Why a partition cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +73,11 @@ pub struct Registry {
     /// Directories that nothing refers to any more.
     trash: Mutex<Vec<PathBuf>>,
     closed: AtomicBool,
+    on_open: OnceLock<OnOpen>,
 }
+
+/// Told of a partition that was opened with open transactions.
+pub type OnOpen = Box<dyn Fn(&Arc<Partition>) + Send + Sync>;
 
 /// What a partition needs to be opened.
 #[derive(Debug, Clone)]
@@ -102,7 +109,14 @@ impl Registry {
             created: DashMap::new(),
             trash: Mutex::default(),
             closed: AtomicBool::new(false),
+            on_open: OnceLock::new(),
         }
+    }
+
+    /// Lets `told` know of each partition that is opened with open transactions, before anybody else can reach it: whoever
+    /// asked for it waits meanwhile. Only the first call counts.
+    pub fn on_open_transactions(&self, told: impl Fn(&Arc<Partition>) + Send + Sync + 'static) {
+        let _ = self.on_open.set(Box::new(told));
     }
 
     /// The data directory.
@@ -182,7 +196,14 @@ impl Registry {
             return Err(OpenError::Offline(reason.clone()));
         }
         match self.open(wanted, now_ms) {
-            Ok(partition) => Ok(slot.partition.get_or_init(|| partition).clone()),
+            Ok(partition) => {
+                if let Some(on_open) = self.on_open.get()
+                    && partition.has_open_transactions()
+                {
+                    on_open(&partition);
+                }
+                Ok(slot.partition.get_or_init(|| partition).clone())
+            }
             // The caller's image was older than the deletion of the topic.
             Err(_) if !self.partition_dir(&wanted.id.topic, wanted.id.index).exists() => {
                 opening.discarded = true;
@@ -213,8 +234,7 @@ impl Registry {
         let dir = self.partition_dir(&id.topic, id.index);
         let checkpoint = self.checkpoint_at_start(&id.topic, id.index);
         let open = |clean: bool, snapshots_end: i64| {
-            let (mut producers, replay_from) = snapshots::choose(&dir, snapshots_end, now_ms);
-            let mut replay = |header: &BatchHeader| producers.record(header, now_ms);
+            let mut replay = ProducerReplay::new(&dir, snapshots_end, now_ms);
             let options = OpenOptions {
                 config: log_config(&wanted.config),
                 files: self.files.clone(),
@@ -222,11 +242,10 @@ impl Registry {
                 recovery_point: checkpoint.recovery_point,
                 log_start_offset: checkpoint.log_start_offset,
                 now_ms,
-                replay_from,
-                on_batch: &mut replay,
+                replay: &mut replay,
             };
             let (log, recovery) = Log::open(&dir, options)?;
-            Ok::<_, StorageError>((log, recovery, producers, replay_from))
+            Ok::<_, StorageError>((log, recovery, replay.producers, replay.from))
         };
         let clean = self.clean || self.created.get(&id.topic_id).is_some_and(|first| *first <= id.index);
         let (mut log, recovery, mut producers, replayed_from) = open(clean, i64::MAX)?;
@@ -240,7 +259,7 @@ impl Registry {
             drop(log);
             (log, _, producers, _) = open(true, end)?;
         }
-        let snapshot_offset = snapshots::remove_above(&dir, end);
+        let snapshots = snapshots::remove_above(&dir, end, checkpoint.recovery_point);
         let mut leader_epoch = log.latest_epoch().unwrap_or(0);
         if !clean {
             // Readers may have seen offsets that a torn tail took back: a new epoch lets their clients notice.
@@ -259,7 +278,7 @@ impl Registry {
             config: wanted.config.clone(),
             log,
             producers,
-            snapshot_offset,
+            snapshots,
             leader_epoch,
             flusher: self.flusher.clone(),
             disk: self.disk.clone(),
@@ -381,6 +400,39 @@ impl Registry {
     /// What the checkpoint files held for a partition that has not been opened since.
     pub fn checkpoint_at_start(&self, topic: &str, index: i32) -> Checkpointed {
         self.checkpoints.get(&(topic.to_owned(), index)).map(|entry| *entry.value()).unwrap_or_default()
+    }
+}
+
+/// Rebuilds the producers of a log that is opened: from a snapshot, and the batches behind it.
+struct ProducerReplay<'a> {
+    dir: &'a Path,
+    snapshots_end: i64,
+    now_ms: i64,
+    producers: Producers,
+    from: i64,
+}
+
+impl<'a> ProducerReplay<'a> {
+    fn new(dir: &'a Path, snapshots_end: i64, now_ms: i64) -> Self {
+        ProducerReplay { dir, snapshots_end, now_ms, producers: Producers::default(), from: 0 }
+    }
+}
+
+impl Replay for ProducerReplay<'_> {
+    fn begin(&mut self, needed: i64) -> i64 {
+        (self.producers, self.from) =
+            snapshots::choose(self.dir, needed.min(self.snapshots_end), self.now_ms);
+        self.from
+    }
+
+    fn batch(&mut self, header: &BatchHeader, marker: Option<&EndMarker>) -> Option<AbortedTransaction> {
+        match marker {
+            Some(marker) => self.producers.end(marker, header.base_offset, header.max_timestamp, self.now_ms),
+            None => {
+                self.producers.replay(header, self.now_ms);
+                None
+            }
+        }
     }
 }
 

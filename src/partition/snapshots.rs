@@ -2,7 +2,9 @@
 //!
 //! The two newest are kept, and a log is opened from the older: a snapshot holds only the newest batch of each producer,
 //! and replaying the batches between the two brings back the rest of each producer's window, so that a retry that was on
-//! its way during a restart is still recognised.
+//! its way during a restart is still recognised. Beside them stays the newest at or below the recovery point: after an
+//! unclean stop the aborted transactions from there on are found again by replaying the batches (see
+//! [`crate::storage::segment::Replay`]), which begins with the producers as they were there.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,8 +15,10 @@ use tracing::warn;
 use super::handle::{Inner, Partition};
 use super::producer_snapshot;
 use super::producers::Producers;
+use crate::storage::segment::StorageError;
+use crate::storage::segment::dir::sync_dir;
 
-/// Snapshots kept.
+/// Newest snapshots kept.
 const KEPT: usize = 2;
 /// A log up to this size, bytes, is replayed from its start when there is no second snapshot.
 const REPLAYED_WHOLE_BYTES: u64 = 64 << 20;
@@ -38,8 +42,8 @@ fn names(dir: &Path) -> impl Iterator<Item = String> {
     fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok())
 }
 
-/// The producers to begin with, and the offset from which the log is replayed on top of them. Snapshots above `end` are
-/// not looked at: they describe batches that a power cut took back.
+/// The producers to begin with, and the offset from which the log is replayed on top of them, which is at most `end`:
+/// snapshots above it are not looked at.
 pub(super) fn choose(dir: &Path, end: i64, now_ms: i64) -> (Producers, i64) {
     let mut usable = offsets(dir);
     usable.retain(|offset| *offset <= end);
@@ -66,9 +70,45 @@ fn log_bytes(dir: &Path) -> u64 {
     logs.filter_map(|name| fs::metadata(dir.join(name)).ok()).map(|metadata| metadata.len()).sum()
 }
 
-/// Removes what must not be used after the log was opened with its end at `end`. Returns the offset of the newest snapshot
-/// that stays, or 0, below which there is nothing to describe.
-pub(super) fn remove_above(dir: &Path, end: i64) -> i64 {
+/// The snapshots of an open partition.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    /// Ascending.
+    offsets: Vec<i64>,
+    /// The newest that is durable.
+    synced: Option<i64>,
+    /// A recovery point that the checkpoint file holds, as far as is known.
+    recovery_point: i64,
+}
+
+impl Snapshots {
+    /// Offset of the newest, or 0, below which there is nothing to describe.
+    fn newest(&self) -> i64 {
+        self.offsets.last().copied().unwrap_or(0)
+    }
+
+    /// The newest at or below `offset`.
+    fn floor(&self, offset: i64) -> Option<i64> {
+        self.offsets.iter().rev().find(|at| **at <= offset).copied()
+    }
+
+    /// Adds one, and takes out those that are of no use any more.
+    fn add(&mut self, offset: i64) -> Vec<i64> {
+        self.offsets.retain(|at| *at < offset);
+        self.offsets.push(offset);
+        let newest = self.offsets.len().saturating_sub(KEPT);
+        let needed = self.floor(self.recovery_point);
+        let (old, kept): (Vec<_>, Vec<_>) =
+            self.offsets.iter().enumerate().partition(|(index, at)| *index < newest && Some(**at) != needed);
+        let (old, kept) =
+            (old.into_iter().map(|(_, at)| *at).collect(), kept.into_iter().map(|(_, at)| *at).collect());
+        self.offsets = kept;
+        old
+    }
+}
+
+/// Removes what must not be used after the log was opened with its end at `end`, and gives what stays.
+pub(super) fn remove_above(dir: &Path, end: i64, recovery_point: i64) -> Snapshots {
     for name in names(dir).filter(|name| name.ends_with(TEMPORARY)) {
         remove(&dir.join(name));
     }
@@ -76,7 +116,7 @@ pub(super) fn remove_above(dir: &Path, end: i64) -> i64 {
     for offset in above {
         remove(&path(dir, offset));
     }
-    kept.last().copied().unwrap_or(0)
+    Snapshots { offsets: kept, synced: None, recovery_point }
 }
 
 fn remove(path: &Path) {
@@ -89,7 +129,7 @@ impl Partition {
     /// Writes the producers' state as of `offset`. A failure costs replay time at the next open, no data.
     pub(super) fn write_producer_snapshot(&self, inner: &mut Inner, offset: i64) {
         inner.bytes_since_snapshot = 0;
-        if inner.snapshot_offset == offset {
+        if inner.snapshots.newest() == offset {
             return;
         }
         let path = path(&self.dir, offset);
@@ -102,10 +142,29 @@ impl Partition {
             warn!(partition = %self.id, %error, "cannot write a producer snapshot");
             return;
         }
-        inner.snapshot_offset = offset;
-        let kept = offsets(&self.dir);
-        for old in &kept[..kept.len().saturating_sub(KEPT)] {
-            remove(&self::path(&self.dir, *old));
+        for old in inner.snapshots.add(offset) {
+            remove(&self::path(&self.dir, old));
+        }
+    }
+
+    /// The snapshot to make durable before the recovery point moves to `recovery_point`: without it the next start would
+    /// have to replay more of the log.
+    pub(super) fn unsynced_snapshot(&self, inner: &mut Inner, recovery_point: i64) -> Option<i64> {
+        inner.snapshots.recovery_point = inner.recovery_point;
+        let floor = inner.snapshots.floor(recovery_point);
+        floor.filter(|floor| inner.snapshots.synced < Some(*floor))
+    }
+
+    /// Makes a snapshot durable. A failure costs replay time after a power cut, no data.
+    pub(super) fn sync_snapshot(&self, offset: i64) {
+        let path = path(&self.dir, offset);
+        let synced = File::open(&path)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| error.to_string())
+            .and_then(|()| sync_dir(&self.dir).map_err(|error: StorageError| error.to_string()));
+        match synced {
+            Ok(()) => self.inner.lock().snapshots.synced = Some(offset),
+            Err(error) => warn!(partition = %self.id, error, "cannot sync a producer snapshot"),
         }
     }
 }
@@ -117,8 +176,7 @@ mod tests {
 
     fn write(dir: &Path, offset: i64) {
         let mut producers = Producers::default();
-        let entry = ProducerEntry { epoch: 0, batches: Default::default(), last_seen_ms: 0 };
-        producers.restore(offset, entry);
+        producers.restore(offset, ProducerEntry::new(0, 0));
         fs::write(path(dir, offset), producer_snapshot::encode(&producers)).unwrap();
     }
 
@@ -143,8 +201,25 @@ mod tests {
         assert_eq!(chosen(dir.path(), 30), (vec![10], 10));
 
         fs::write(dir.path().join("00000000000000000030.snapshot.tmp"), b"").unwrap();
-        assert_eq!(remove_above(dir.path(), 19), 10);
+        assert_eq!(remove_above(dir.path(), 19, 0).newest(), 10);
         assert_eq!(offsets(dir.path()), [10]);
         assert_eq!(names(dir.path()).filter(|name| name.ends_with("tmp")).count(), 0);
+    }
+
+    #[test]
+    fn the_two_newest_stay_and_the_newest_at_or_below_the_recovery_point() {
+        let mut snapshots = Snapshots::default();
+        for offset in [10, 20] {
+            assert!(snapshots.add(offset).is_empty());
+        }
+        assert_eq!(snapshots.add(30), [10]);
+        snapshots.recovery_point = 25;
+        assert!(snapshots.add(40).is_empty());
+        assert!(snapshots.offsets == [20, 30, 40]);
+        assert_eq!(snapshots.add(50), [30]);
+        snapshots.recovery_point = 45;
+        assert_eq!(snapshots.add(60), [20]);
+        assert!(snapshots.offsets == [40, 50, 60]);
+        assert_eq!((snapshots.floor(39), snapshots.floor(55), snapshots.newest()), (None, Some(50), 60));
     }
 }

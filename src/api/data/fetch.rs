@@ -8,7 +8,7 @@ use kafka_protocol::messages::fetch_request::FetchRequest;
 use kafka_protocol::messages::fetch_response::{
     EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData,
 };
-use kafka_protocol::messages::{BrokerId, TopicName};
+use kafka_protocol::messages::{BrokerId, TopicName, fetch_response};
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -25,6 +25,7 @@ use crate::partition::read::{ReadOutcome, ReadRequest};
 use crate::protocol::fetch_reply::{self, PartitionPart, TopicPart};
 use crate::protocol::reply::{Chunk, Reply};
 use crate::server::Outcome;
+use crate::storage::segment::AbortedTransaction;
 
 /// First version that names topics by id (KIP-516).
 const TOPIC_ID_FROM: i16 = 13;
@@ -147,9 +148,7 @@ impl Fetch {
         let mut read =
             Read { partitions: Vec::with_capacity(self.targets.len()), bytes: 0, must_answer: false };
         for target in &self.targets {
-            let (mut data, records) = self.read_one(target, read.bytes, now_ms);
-            // Null for those who do not ask, as in Kafka. Without transactions none was aborted.
-            data.aborted_transactions = self.read_committed.then(Vec::new);
+            let (data, records) = self.read_one(target, read.bytes, now_ms);
             read.must_answer |= data.error_code != 0 || data.diverging_epoch.epoch >= 0;
             read.bytes += records.as_ref().map_or(0, Chunk::len);
             read.partitions.push((data, records));
@@ -170,6 +169,7 @@ impl Fetch {
             min_one_batch: bytes_so_far == 0,
             current_leader_epoch: target.wish.current_leader_epoch,
             last_fetched_epoch: target.wish.last_fetched_epoch,
+            read_committed: self.read_committed,
         };
         match partition.read(request, now_ms) {
             Ok(outcome) => shape(target.key.partition, outcome),
@@ -177,7 +177,8 @@ impl Fetch {
         }
     }
 
-    /// Waits for the high watermarks to move until there is enough or the time is over.
+    /// Waits for the high watermarks, and with them the last stable offsets, to move until there is enough or the time is
+    /// over.
     async fn wait(self) -> Reply {
         let notify = Arc::new(Notify::new());
         let watches: Vec<_> = self
@@ -247,10 +248,10 @@ fn shape(index: i32, outcome: ReadOutcome) -> (PartitionData, Option<Chunk>) {
     let mut data = PartitionData::default()
         .with_partition_index(index)
         .with_high_watermark(outcome.high_watermark)
-        // Without transactions every committed record is stable.
-        .with_last_stable_offset(outcome.high_watermark)
+        .with_last_stable_offset(outcome.last_stable_offset)
         .with_log_start_offset(outcome.log_start_offset)
         .with_preferred_read_replica(BrokerId(-1))
+        .with_aborted_transactions(outcome.aborted.map(|aborted| aborted.iter().map(told).collect()))
         .with_records(Some(Default::default()));
     if let Some((epoch, end_offset)) = outcome.diverging {
         data.diverging_epoch = EpochEndOffset::default().with_epoch(epoch).with_end_offset(end_offset);
@@ -258,6 +259,12 @@ fn shape(index: i32, outcome: ReadOutcome) -> (PartitionData, Option<Chunk>) {
     let records =
         outcome.slice.map(|slice| Chunk::File { file: slice.file, position: slice.position, len: slice.len });
     (data, records)
+}
+
+fn told(aborted: &AbortedTransaction) -> fetch_response::AbortedTransaction {
+    fetch_response::AbortedTransaction::default()
+        .with_producer_id(aborted.producer_id.into())
+        .with_first_offset(aborted.first_offset)
 }
 
 fn refused(index: i32, code: i16) -> PartitionData {

@@ -22,6 +22,9 @@ const EARLIEST_LOCAL: i64 = -4;
 /// Last offset in tiered storage (KIP-1005): there is none.
 const LATEST_TIERED: i64 = -5;
 
+/// `isolation_level` of a client that passes over aborted records.
+const READ_COMMITTED: i8 = 1;
+
 /// First version that tells the leader epoch of the offset (KIP-320).
 const LEADER_EPOCH_FROM: i16 = 4;
 
@@ -30,11 +33,12 @@ const NONE_FOUND: TimedOffset = TimedOffset { offset: -1, timestamp: -1, leader_
 /// Looks up each partition.
 pub fn handle(context: &Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let image = context.services.image();
+    let read_committed = request.isolation_level == READ_COMMITTED;
     let topics = request.topics.into_iter().map(|wanted| {
         let topic = image.topic(&wanted.name);
         let partitions = wanted.partitions.iter().map(|partition| {
             let found = match topic {
-                Some(topic) => look_up(context, topic, partition),
+                Some(topic) => look_up(context, topic, partition, read_committed),
                 None => Err(ResponseError::UnknownTopicOrPartition.code()),
             };
             answer(context.version, partition.partition_index, found)
@@ -45,7 +49,12 @@ pub fn handle(context: &Context, request: ListOffsetsRequest) -> ListOffsetsResp
     ListOffsetsResponse::default().with_topics(topics.collect())
 }
 
-fn look_up(context: &Context, topic: &Topic, wanted: &ListOffsetsPartition) -> Result<TimedOffset, i16> {
+fn look_up(
+    context: &Context,
+    topic: &Topic,
+    wanted: &ListOffsetsPartition,
+    read_committed: bool,
+) -> Result<TimedOffset, i16> {
     if !(0..topic.partitions).contains(&wanted.partition_index) {
         return Err(ResponseError::UnknownTopicOrPartition.code());
     }
@@ -56,12 +65,12 @@ fn look_up(context: &Context, topic: &Topic, wanted: &ListOffsetsPartition) -> R
         return Err(ResponseError::UnsupportedVersion.code());
     }
     let found = match wanted.timestamp {
-        LATEST => Some(partition.latest()),
+        LATEST => Some(partition.latest(read_committed)),
         EARLIEST | EARLIEST_LOCAL => Some(partition.earliest()),
         LATEST_TIERED => None,
-        MAX_TIMESTAMP => partition.max_timestamp().map_err(|error| error.code())?,
+        MAX_TIMESTAMP => partition.max_timestamp(read_committed).map_err(|error| error.code())?,
         timestamp if timestamp >= 0 => {
-            partition.offset_for_timestamp(timestamp).map_err(|error| error.code())?
+            partition.offset_for_timestamp(timestamp, read_committed).map_err(|error| error.code())?
         }
         _ => return Err(ResponseError::UnsupportedVersion.code()),
     };

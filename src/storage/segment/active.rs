@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::error::StorageError;
-use super::files::LogDir;
+use super::files::{FileHandle, LogDir};
 use super::log::LogConfig;
 use super::offset_index::OffsetEntry;
 use super::sealed::{Files, Sealed, View, index_capacity};
 use super::time_index::TimeEntry;
+use super::txn_index::TxnIndex;
 use crate::record::BatchHeader;
 
 /// Positions in an index are signed 32-bit numbers.
@@ -20,6 +21,8 @@ pub(super) struct Active {
     pub size: u64,
     pub next_offset: i64,
     pub files: Files,
+    /// Aborted transactions that ended here, if there were any.
+    pub txn: Option<Box<TxnIndex>>,
     /// Largest timestamp so far and the end of its batch; timestamp -1 for none.
     pub newest: TimeEntry,
     /// Timestamp that rolling by time counts from: the first batch's largest.
@@ -37,6 +40,7 @@ impl Active {
             size: 0,
             next_offset: base,
             files,
+            txn: None,
             newest: TimeEntry { timestamp: -1, offset: base },
             first_timestamp: None,
             created_ms: now_ms,
@@ -89,6 +93,11 @@ impl Active {
 
     pub fn view(&self) -> View<'_> {
         View { base: self.base, size: self.size, next_offset: self.next_offset, files: &self.files }
+    }
+
+    /// Every handle, that of the `.log` file first.
+    pub fn handles(&self) -> impl Iterator<Item = &Arc<FileHandle>> {
+        self.files.handles().into_iter().chain(self.txn.iter().map(|txn| txn.file()))
     }
 
     /// True if the batch must go to a new segment (`LogSegment.shouldRoll`).
@@ -167,6 +176,6 @@ impl Active {
 
     /// The same segment, no longer written to.
     pub fn seal(self) -> Sealed {
-        Sealed::from_active(self.base, self.size, self.newest, self.files)
+        Sealed::from_active(self.base, self.size, self.newest, self.files, self.txn)
     }
 }

@@ -20,6 +20,7 @@ pub enum FileKind {
     Log,
     OffsetIndex,
     TimeIndex,
+    TxnIndex,
     /// The partition directory itself: its entries need a sync of their own.
     Directory,
 }
@@ -30,6 +31,7 @@ impl FileKind {
             Self::Log => ".log",
             Self::OffsetIndex => ".index",
             Self::TimeIndex => ".timeindex",
+            Self::TxnIndex => ".txnindex",
             Self::Directory => "",
         }
     }

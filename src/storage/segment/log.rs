@@ -11,6 +11,7 @@ use super::error::StorageError;
 use super::files::{FileCache, FileHandle, LogDir, modified_ms};
 use super::retain::SegmentInfo;
 use super::sealed::{Files, Sealed};
+use super::txn_index::{AbortedTransaction, TxnIndex};
 use crate::record::{BatchHeader, HEADER_LEN};
 
 /// When segments roll and how dense their indexes are.
@@ -142,6 +143,14 @@ impl Log {
         Ok(Appended { position, rolled })
     }
 
+    /// Notes a transaction that the marker appended last has aborted. Should the entry not reach the disk now, it does
+    /// before [`Self::unflushed_indexes`], a roll or a close succeeds.
+    pub fn append_aborted(&mut self, aborted: AbortedTransaction) {
+        let active = &mut self.active;
+        let txn = active.txn.get_or_insert_with(|| Box::new(TxnIndex::empty(&self.dir, active.base)));
+        txn.append(aborted, &self.entries);
+    }
+
     fn check_batch(&self, prefix: &[u8; 16], rest: &[u8], header: &BatchHeader) -> Result<(), StorageError> {
         let size = prefix.len() + rest.len();
         let refuse = |reason: String| {
@@ -179,6 +188,7 @@ impl Log {
     fn roll_to(&mut self, base: i64, now_ms: i64) -> Result<(), StorageError> {
         self.dir.check()?;
         self.active.finish_indexes()?;
+        self.write_aborted()?;
         let files = match Files::create(&self.dir, base) {
             Ok(files) => files,
             Err(error) => {
@@ -200,7 +210,7 @@ impl Log {
         } else {
             // Only a jump in offsets too far for the index leaves an empty segment behind.
             let base = old.base;
-            old.files.handles().into_iter().for_each(|handle| handle.retire());
+            old.handles().for_each(|handle| handle.retire());
             for removed in self.rename_segment(base)? {
                 dir::remove_if_present(&removed)?;
             }
@@ -217,9 +227,7 @@ impl Log {
             if next_offset < self.flushed_offset {
                 break;
             }
-            if let Some(files) = segment.files_in_use() {
-                dirty.extend(files.handles());
-            }
+            dirty.extend(segment.handles());
             next_offset = segment.base;
         }
         dirty.into_iter().filter(|handle| handle.is_dirty()).cloned().collect()
@@ -229,11 +237,23 @@ impl Log {
     /// before [`Self::flushed_offset`] may be used as a recovery point.
     pub fn unflushed_indexes(&mut self) -> Result<Vec<Arc<FileHandle>>, StorageError> {
         self.check_open()?;
-        let files = &mut self.active.files;
-        files.index.write_pending()?;
-        files.time.write_pending()?;
-        let dirty = [files.index.file(), files.time.file()].into_iter().filter(|handle| handle.is_dirty());
-        Ok(dirty.cloned().collect())
+        self.write_indexes()?;
+        let mut dirty: Vec<_> = self.active.handles().skip(1).collect();
+        if self.active.txn.is_some() {
+            // The file may have been made later than the batches it tells of.
+            dirty.push(&self.entries);
+        }
+        Ok(dirty.into_iter().filter(|handle| handle.is_dirty()).cloned().collect())
+    }
+
+    fn write_indexes(&mut self) -> Result<(), StorageError> {
+        self.active.files.index.write_pending()?;
+        self.active.files.time.write_pending()?;
+        self.write_aborted()
+    }
+
+    fn write_aborted(&mut self) -> Result<(), StorageError> {
+        self.active.txn.as_mut().map_or(Ok(()), |txn| txn.write_pending(&self.entries))
     }
 
     /// Everything below `upto` is durable: call it after all of [`Self::unflushed`] was synced.
@@ -261,9 +281,9 @@ impl Log {
         self.check_open()?;
         self.closed = true;
         self.active.finish_indexes()?;
+        self.write_aborted()?;
         let mut dirty = self.unflushed();
-        let indexes = [self.active.files.index.file(), self.active.files.time.file()];
-        dirty.extend(indexes.into_iter().filter(|handle| handle.is_dirty()).cloned());
+        dirty.extend(self.active.handles().skip(1).filter(|handle| handle.is_dirty()).cloned());
         Ok(dirty)
     }
 
@@ -285,20 +305,16 @@ impl Log {
     pub fn release_idle(&mut self) -> Result<(), StorageError> {
         self.check_open()?;
         self.dir.check()?;
-        let files = &mut self.active.files;
-        files.index.write_pending()?;
-        files.time.write_pending()?;
-        for index in [files.index.file(), files.time.file()] {
-            if index.is_dirty() {
-                index.sync()?;
-            }
+        self.write_indexes()?;
+        for index in self.active.handles().skip(1).filter(|handle| handle.is_dirty()) {
+            index.sync()?;
         }
         self.release_files();
         Ok(())
     }
 
     fn release_files(&mut self) {
-        for handle in self.active.files.handles() {
+        for handle in self.active.handles() {
             handle.close_if_clean();
         }
         self.entries.close_if_clean();
@@ -379,8 +395,7 @@ impl Log {
 
     /// Open descriptors of this log.
     pub fn open_files(&self) -> usize {
-        let sealed = self.sealed.iter().filter_map(Sealed::files_in_use);
-        let handles = sealed.chain([&self.active.files]).flat_map(Files::handles);
+        let handles = self.sealed.iter().flat_map(Sealed::handles).chain(self.active.handles());
         handles.chain([&self.entries]).filter(|handle| handle.is_open()).count()
     }
 

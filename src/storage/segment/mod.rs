@@ -6,6 +6,7 @@
 //! read      by offset and by timestamp                    trim  shorten at either end
 //! active    the segment written to      sealed   any other, and look-ups in both
 //! index     entries in a file: offset_index, time_index   walk  from batch to batch
+//! txn_index aborted transactions of a segment
 //! files     handles that open on use    swap     what a stop interrupted
 //! epochs    leader-epoch-checkpoint     checkpoint  files of the whole data directory
 //! retain    which segments may go       dir      names, small durable files
@@ -13,7 +14,8 @@
 //! ```
 //!
 //! Everything here is synchronous and takes the time as an argument. Records are never decoded:
-//! the log knows batch headers and nothing of producers, groups or transactions.
+//! the log knows batch headers and nothing of producers or groups. Which transactions were aborted it is told,
+//! keeps beside the segments, and finds again.
 
 mod active;
 pub mod checkpoint;
@@ -33,6 +35,7 @@ pub mod space;
 mod swap;
 mod time_index;
 mod trim;
+mod txn_index;
 mod walk;
 
 #[cfg(test)]
@@ -47,5 +50,6 @@ pub use error::{ReadError, StorageError, StorageErrorKind};
 pub use files::{DEFAULT_OPEN_FILES, FileCache, FileHandle, SyncTicket};
 pub use log::{Appended, Log, LogConfig};
 pub use read::{LogSlice, TimestampBatch};
-pub use recover::{OpenOptions, Recovery};
+pub use recover::{OpenOptions, Recovery, Replay};
 pub use retain::SegmentInfo;
+pub use txn_index::AbortedTransaction;

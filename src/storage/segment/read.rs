@@ -1,4 +1,4 @@
-//! Reading: by offset and by timestamp.
+//! Reading: by offset and by timestamp, and what of it was aborted.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use super::error::{ReadError, StorageError};
 use super::files::FileHandle;
 use super::log::Log;
 use super::sealed::View;
+use super::txn_index::AbortedTransaction;
 use super::walk::Located;
 use crate::record::BatchHeader;
 
@@ -20,6 +21,8 @@ pub struct LogSlice {
     /// Base offset of the first batch (which may lie below the offset asked for), or the offset
     /// asked for if there is none.
     pub start_offset: i64,
+    /// Above every offset in the slice, and not above any behind it.
+    pub next_offset: i64,
     /// Base offset of the segment the slice is in.
     pub segment_base: i64,
 }
@@ -83,8 +86,24 @@ impl Log {
             position: self.active.size,
             len: 0,
             start_offset: offset,
+            next_offset: offset,
             segment_base: self.active.base,
         })
+    }
+
+    /// The aborted transactions that have records or their marker from `offset` to below `upto`, in the order of their
+    /// markers (`LocalLog.collectAbortedTransactions`). Looks at no file where none was aborted.
+    pub fn aborted(&self, offset: i64, upto: i64) -> Result<Vec<AbortedTransaction>, StorageError> {
+        self.check_open()?;
+        let mut found = Vec::new();
+        let sealed = self.sealed.get(self.segment_of(offset)..).unwrap_or_default();
+        let indexes = sealed.iter().map(|segment| &segment.txn).chain([&self.active.txn]);
+        for index in indexes.flatten() {
+            if index.collect(offset, upto, &mut found)? {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// The first batch with `from_offset <= last offset`, base offset below `end_offset`, and a
@@ -152,7 +171,7 @@ impl Log {
     fn found(&self, view: &View<'_>, batch: &Located) -> TimestampBatch {
         TimestampBatch {
             header: batch.header,
-            slice: slice(view, batch, batch.end()),
+            slice: slice(view, batch, (batch.end(), batch.next_offset())),
             leader_epoch: self.epoch_for_offset(batch.header.last_offset()),
         }
     }
@@ -183,12 +202,13 @@ impl Log {
     }
 }
 
-fn slice(view: &View<'_>, first: &Located, stop: u64) -> LogSlice {
+fn slice(view: &View<'_>, first: &Located, (stop, next_offset): (u64, i64)) -> LogSlice {
     LogSlice {
         file: view.files.log.clone(),
         position: first.position,
         len: (stop - first.position) as usize,
         start_offset: first.header.base_offset,
+        next_offset,
         segment_base: view.base,
     }
 }

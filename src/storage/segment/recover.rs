@@ -15,7 +15,12 @@ use super::offset_index::OffsetEntry;
 use super::scan::scan;
 use super::sealed::{Files, Sealed};
 use super::time_index::TimeEntry;
-use crate::record::BatchHeader;
+use super::txn_index::{AbortedTransaction, TxnIndex};
+use super::walk::Located;
+use crate::record::{BatchHeader, EndMarker};
+
+/// A larger control batch is not read: no marker is one.
+const MARKER_MAX: usize = 4096;
 
 /// How to open a log.
 pub struct OpenOptions<'a> {
@@ -32,9 +37,20 @@ pub struct OpenOptions<'a> {
     /// First visible offset (`log-start-offset-checkpoint`).
     pub log_start_offset: i64,
     pub now_ms: i64,
-    /// Batches with a base offset of at least this are handed to `on_batch`, in order.
-    pub replay_from: i64,
-    pub on_batch: &'a mut dyn FnMut(&BatchHeader),
+    /// Who follows the batches.
+    pub replay: &'a mut dyn Replay,
+}
+
+/// Rebuilds, from the batches of a log that is opened, what the log itself does not know.
+pub trait Replay {
+    /// Begins. Returns the offset from which batches are wanted. Aborted transactions that ended at or above `needed` may be
+    /// missing in their index: to have them completed, begin at or below it. After an orderly stop it is usually
+    /// `i64::MAX`.
+    fn begin(&mut self, needed: i64) -> i64;
+
+    /// Takes the next batch, with the marker it holds if it ends a transaction. Returns the transaction if it was aborted
+    /// and had records.
+    fn batch(&mut self, header: &BatchHeader, marker: Option<&EndMarker>) -> Option<AbortedTransaction>;
 }
 
 /// What opening had to do.
@@ -60,8 +76,12 @@ impl Log {
         let topic_id = dir::read_metadata(path)?;
         let bases = super::swap::settle(path)?;
         let (epochs, epochs_lost) = load_epochs(path, bases.is_empty())?;
+        let dir = LogDir::new(path, options.files.clone());
+        let (aborted, needed) = load_aborted(&dir, &bases, &options)?;
         let mut opening = Opening {
-            dir: LogDir::new(path, options.files.clone()),
+            replay_from: options.replay.begin(needed),
+            dir,
+            aborted,
             stored_epochs: epochs.clone(),
             epochs,
             epochs_lost,
@@ -86,8 +106,40 @@ fn load_epochs(path: &Path, empty: bool) -> Result<(LeaderEpochs, bool), Storage
     }
 }
 
+/// The aborted transactions of each segment, cut to what is sound and durable, and the offset from which they must be
+/// completed.
+fn load_aborted(
+    dir: &Arc<LogDir>,
+    bases: &[i64],
+    options: &OpenOptions<'_>,
+) -> Result<(Vec<Option<Box<TxnIndex>>>, i64), StorageError> {
+    let durable = if options.clean { i64::MAX } else { options.recovery_point };
+    let mut needed = durable;
+    let mut aborted = Vec::with_capacity(bases.len());
+    for (index, &base) in bases.iter().enumerate() {
+        if !TxnIndex::exists(&dir.path, base) {
+            aborted.push(None);
+            continue;
+        }
+        let bound = bases.get(index + 1).copied().unwrap_or(i64::MAX);
+        let mut checked = TxnIndex::open(dir, base, bound)?;
+        if let Some(lost_from) = checked.lost_from {
+            tracing::warn!(path = %checked.index.file().path().display(), lost_from, "aborted transactions are completed from the batches");
+            needed = needed.min(lost_from);
+        }
+        if checked.lost_from.is_some() || checked.index.last_offset() >= durable {
+            checked.index.truncate_to(durable)?;
+        }
+        aborted.push(Some(Box::new(checked.index)));
+    }
+    Ok((aborted, needed))
+}
+
 struct Opening<'a> {
     dir: Arc<LogDir>,
+    /// Aborted transactions of the segments that are not loaded yet, by their place.
+    aborted: Vec<Option<Box<TxnIndex>>>,
+    replay_from: i64,
     epochs: LeaderEpochs,
     stored_epochs: LeaderEpochs,
     epochs_lost: bool,
@@ -103,12 +155,17 @@ impl Opening<'_> {
             let path = segment_path(&self.dir.path, base, ".log");
             let size =
                 file_length(&path)?.ok_or_else(|| StorageError::corrupt(&path, 0, "the file vanished"))?;
-            match self.segment(base, size, bound)? {
-                Some(active) => {
+            let mut ended = Vec::new();
+            let loaded = self.segment(base, size, bound, &mut ended)?;
+            let mut txn = self.aborted.get_mut(index).and_then(Option::take);
+            self.complete(base, &mut txn, ended)?;
+            match loaded {
+                Some(mut active) => {
+                    active.txn = txn;
                     self.drop_segments(&bases[index + 1..])?;
                     return Ok(active);
                 }
-                None => self.sealed.push(Sealed::new(base, size)),
+                None => self.sealed.push(Sealed::new(base, size, txn)),
             }
         }
         let base = self.options.log_start_offset.max(0);
@@ -120,48 +177,95 @@ impl Opening<'_> {
 
     /// Loads or verifies one segment; Some if it is the one appends go to from now on: the
     /// last, or the one whose damaged tail was cut off.
-    fn segment(&mut self, base: i64, size: u64, bound: Option<i64>) -> Result<Option<Active>, StorageError> {
+    ///
+    /// `ended` gets the aborted transactions whose markers were replayed.
+    fn segment(
+        &mut self,
+        base: i64,
+        size: u64,
+        bound: Option<i64>,
+        ended: &mut Vec<AbortedTransaction>,
+    ) -> Result<Option<Active>, StorageError> {
         let suspect = !self.options.clean && bound.is_none_or(|b| b > self.options.recovery_point);
         if suspect || !self.indexes_plausible(base)? {
-            return self.verify(base, size, bound);
+            return self.verify(base, size, bound, ended);
         }
         let Some(bound) = bound else {
             return match Active::load(&self.dir, base, size, self.options.now_ms) {
                 Ok(active) => {
-                    self.replay(&active)?;
+                    self.replay(&active, ended)?;
                     Ok(Some(active))
                 }
                 Err(error) if error.kind() == StorageErrorKind::Corrupt => {
                     tracing::warn!(%error, "the last segment is verified");
-                    self.verify(base, size, None)
+                    self.verify(base, size, None, ended)
                 }
                 Err(error) => Err(error),
             };
         };
-        if self.epochs_lost || bound > self.options.replay_from {
+        if self.epochs_lost || bound > self.replay_from {
             let mut sealed = Active::empty(base, Files::open(&self.dir, base)?, self.options.now_ms);
             sealed.size = size;
             sealed.next_offset = bound;
-            self.replay(&sealed)?;
+            self.replay(&sealed, ended)?;
         }
         Ok(None)
     }
 
     /// Hands the headers of a trusted segment to whoever needs them.
-    fn replay(&mut self, segment: &Active) -> Result<(), StorageError> {
-        let from = if self.epochs_lost { i64::MIN } else { self.options.replay_from };
+    fn replay(&mut self, segment: &Active, ended: &mut Vec<AbortedTransaction>) -> Result<(), StorageError> {
+        let from = if self.epochs_lost { i64::MIN } else { self.replay_from };
         if segment.next_offset <= from {
             return Ok(());
         }
         let view = segment.view();
         let mut walker = if from <= segment.base { view.walk() } else { view.walk_to(from)? };
         while let Some(batch) = walker.next()? {
-            observe(&mut self.epochs, &mut self.options, &batch.header);
+            let mut observer = self.observer();
+            ended.extend(observer.observe(&segment.files.log, &batch)?);
         }
         Ok(())
     }
 
-    fn verify(&mut self, base: i64, size: u64, bound: Option<i64>) -> Result<Option<Active>, StorageError> {
+    fn observer(&mut self) -> Observer<'_> {
+        Observer {
+            epochs: &mut self.epochs,
+            replay_from: self.replay_from,
+            replay: &mut *self.options.replay,
+        }
+    }
+
+    /// Puts the transactions into the index that are not in it.
+    fn complete(
+        &mut self,
+        base: i64,
+        txn: &mut Option<Box<TxnIndex>>,
+        ended: Vec<AbortedTransaction>,
+    ) -> Result<(), StorageError> {
+        let entries = FileHandle::new(&self.dir, 0, FileKind::Directory);
+        for aborted in ended {
+            let txn = txn.get_or_insert_with(|| Box::new(TxnIndex::empty(&self.dir, base)));
+            if aborted.last_offset > txn.last_offset() {
+                txn.append(aborted, &entries);
+            }
+        }
+        if let Some(txn) = txn {
+            txn.write_pending(&entries)?;
+            if txn.file().is_dirty() {
+                txn.file().sync()?;
+            }
+        }
+        self.recovery.recovered |= entries.is_dirty();
+        Ok(())
+    }
+
+    fn verify(
+        &mut self,
+        base: i64,
+        size: u64,
+        bound: Option<i64>,
+        ended: &mut Vec<AbortedTransaction>,
+    ) -> Result<Option<Active>, StorageError> {
         let log_dir = &self.dir;
         for kind in [FileKind::OffsetIndex, FileKind::TimeIndex] {
             let path = segment_path(&log_dir.path, base, kind.extension());
@@ -171,7 +275,7 @@ impl Opening<'_> {
         }
         let mut active = match self.trusted_prefix(base, size)? {
             Some(prefix) => {
-                self.replay(&prefix)?;
+                self.replay(&prefix, ended)?;
                 prefix
             }
             None => {
@@ -182,8 +286,12 @@ impl Opening<'_> {
             }
         };
         let interval = u64::from(self.options.config.index_interval_bytes);
-        let (epochs, options) = (&mut self.epochs, &mut self.options);
-        let scanned = scan(&mut active, size, interval, &mut |header| observe(epochs, options, header))?;
+        let mut observer = self.observer();
+        let log = active.files.log.clone();
+        let scanned = scan(&mut active, size, interval, &mut |batch| {
+            ended.extend(observer.observe(&log, batch)?);
+            Ok(())
+        })?;
         self.recovery.recovered = true;
         self.recovery.batches_scanned += scanned.batches;
         let beyond = bound.is_some_and(|bound| active.next_offset > bound);
@@ -300,6 +408,10 @@ impl Opening<'_> {
             log.restart_at(start, now_ms)?;
             self.recovery.recovered = true;
         }
+        if let Some(txn) = log.active.txn.as_mut().filter(|txn| txn.last_offset() >= log.active.next_offset) {
+            txn.truncate_to(log.active.next_offset)?;
+            txn.file().sync()?;
+        }
         // An epoch may begin at the log end: a leader took over and has not written yet.
         log.epochs.truncate_from_end(log.end_offset().saturating_add(1));
         if log.start_offset > 0 {
@@ -315,13 +427,40 @@ impl Opening<'_> {
     }
 }
 
-fn observe(epochs: &mut LeaderEpochs, options: &mut OpenOptions<'_>, header: &BatchHeader) {
-    if epochs.latest().is_none_or(|latest| header.partition_leader_epoch > latest) {
-        epochs.assign(header.partition_leader_epoch, header.base_offset);
+/// Takes what it needs from each batch that passes.
+struct Observer<'a> {
+    epochs: &'a mut LeaderEpochs,
+    replay_from: i64,
+    replay: &'a mut dyn Replay,
+}
+
+impl Observer<'_> {
+    fn observe(
+        &mut self,
+        log: &Arc<FileHandle>,
+        batch: &Located,
+    ) -> Result<Option<AbortedTransaction>, StorageError> {
+        let header = &batch.header;
+        if self.epochs.latest().is_none_or(|latest| header.partition_leader_epoch > latest) {
+            self.epochs.assign(header.partition_leader_epoch, header.base_offset);
+        }
+        if header.base_offset < self.replay_from {
+            return Ok(None);
+        }
+        let marker = marker(log, batch)?;
+        Ok(self.replay.batch(header, marker.as_ref()))
     }
-    if header.base_offset >= options.replay_from {
-        (options.on_batch)(header);
+}
+
+/// The marker in a batch. Only control batches are read whole.
+fn marker(log: &Arc<FileHandle>, batch: &Located) -> Result<Option<EndMarker>, StorageError> {
+    let size = batch.header.size_in_bytes();
+    if !batch.header.is_control() || size > MARKER_MAX {
+        return Ok(None);
     }
+    let mut bytes = vec![0; size];
+    let filled = log.read_at(&mut bytes, batch.position)?;
+    Ok(EndMarker::parse(&batch.header, &bytes[..filled]))
 }
 
 fn file_length(path: &Path) -> Result<Option<u64>, StorageError> {

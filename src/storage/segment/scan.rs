@@ -6,7 +6,6 @@ use super::active::Active;
 use super::error::{StorageError, StorageErrorKind};
 use super::files::FileHandle;
 use super::walk::{Located, Walker};
-use crate::record::BatchHeader;
 
 /// Read at once. A batch larger than this is checked piece by piece, so that a damaged length
 /// cannot ask for gigabytes.
@@ -30,7 +29,7 @@ pub(super) fn scan(
     active: &mut Active,
     length: u64,
     index_interval: u64,
-    on_batch: &mut dyn FnMut(&BatchHeader),
+    on_batch: &mut dyn FnMut(&Located) -> Result<(), StorageError>,
 ) -> Result<Scan, StorageError> {
     let log = active.files.log.clone();
     let mut walker = Walker::new(&log, active.size, length);
@@ -43,7 +42,7 @@ pub(super) fn scan(
                 active.account(batch.position, &batch.header, index_interval);
                 active.size = batch.end();
                 outcome.batches += 1;
-                on_batch(&batch.header);
+                on_batch(&batch)?;
             }
             Err(error) if error.kind() == StorageErrorKind::Corrupt => {
                 outcome.damage = Some(error);

@@ -8,9 +8,10 @@ use super::files::{FileHandle, LogDir};
 use super::index::Entry;
 use super::offset_index::{OffsetEntry, OffsetIndex};
 use super::time_index::{TimeEntry, TimeIndex};
+use super::txn_index::TxnIndex;
 use super::walk::{Located, Walker};
 
-/// The three files every segment has.
+/// The files every segment has.
 #[derive(Debug)]
 pub(super) struct Files {
     pub log: Arc<FileHandle>,
@@ -62,16 +63,24 @@ pub(super) struct Sealed {
     pub size: u64,
     newest: OnceLock<TimeEntry>,
     files: OnceLock<Box<Files>>,
+    /// Aborted transactions that ended here, if there were any: known without a look at the disk.
+    pub txn: Option<Box<TxnIndex>>,
 }
 
 impl Sealed {
-    pub fn new(base: i64, size: u64) -> Self {
-        Self { base, size, newest: OnceLock::new(), files: OnceLock::new() }
+    pub fn new(base: i64, size: u64, txn: Option<Box<TxnIndex>>) -> Self {
+        Self { base, size, newest: OnceLock::new(), files: OnceLock::new(), txn }
     }
 
     /// Seals what was the active segment; its files still need a sync.
-    pub fn from_active(base: i64, size: u64, newest: TimeEntry, files: Files) -> Self {
-        Self { base, size, newest: newest.into(), files: Box::new(files).into() }
+    pub fn from_active(
+        base: i64,
+        size: u64,
+        newest: TimeEntry,
+        files: Files,
+        txn: Option<Box<TxnIndex>>,
+    ) -> Self {
+        Self { base, size, newest: newest.into(), files: Box::new(files).into(), txn }
     }
 
     pub fn files(&self, dir: &Arc<LogDir>) -> Result<&Files, StorageError> {
@@ -95,11 +104,20 @@ impl Sealed {
         self.files.get().map(|files| &**files)
     }
 
+    /// Every handle that is there.
+    pub fn handles(&self) -> impl Iterator<Item = &Arc<FileHandle>> {
+        let txn = self.txn.iter().map(|txn| txn.file());
+        self.files_in_use().into_iter().flat_map(Files::handles).chain(txn)
+    }
+
     /// Forgets the handles, unless one of them still needs a sync.
     pub fn release(&mut self) {
         let dirty = |files: &Files| files.handles().iter().any(|handle| handle.is_dirty());
         if self.files_in_use().is_some_and(|files| !dirty(files)) {
             self.files.take();
+        }
+        if let Some(txn) = &self.txn {
+            txn.file().close_if_clean();
         }
     }
 
@@ -174,22 +192,24 @@ impl<'a> View<'a> {
 
     /// Where to stop reading from `first`: behind the last whole batch that lies within
     /// `max_bytes` and starts below `end_offset`. With `min_one`, `first` may exceed `max_bytes`.
+    /// Also gives an offset above all that lie in front of that place, and not above any behind it.
     pub fn slice_end(
         &self,
         first: &Located,
         max_bytes: usize,
         end_offset: i64,
         min_one: bool,
-    ) -> Result<u64, StorageError> {
+    ) -> Result<(u64, i64), StorageError> {
+        let nothing = (first.position, first.header.base_offset);
         if first.header.base_offset >= end_offset {
-            return Ok(first.position);
+            return Ok(nothing);
         }
         let limit = first.position.saturating_add(max_bytes as u64);
         if first.end() > limit {
-            return Ok(if min_one { first.end() } else { first.position });
+            return Ok(if min_one { (first.end(), first.next_offset()) } else { nothing });
         }
         if limit >= self.size && end_offset >= self.next_offset {
-            return Ok(self.size);
+            return Ok((self.size, self.next_offset));
         }
         let index = &self.files.index;
         let skip_to = index.floor(|entry| entry.position <= limit && entry.offset < end_offset)?;
@@ -202,11 +222,11 @@ impl<'a> View<'a> {
         let mut end = walker.position().max(first.end());
         while let Some(batch) = walker.next()? {
             if batch.end() > limit || batch.header.base_offset >= end_offset {
-                break;
+                return Ok((end, batch.header.base_offset));
             }
             end = end.max(batch.end());
         }
-        Ok(end)
+        Ok((end, self.next_offset))
     }
 
     /// The first batch from `from_offset` on whose largest timestamp is `timestamp` or later.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::{FileCache, Log, LogConfig, OpenOptions, Recovery, StorageError};
-use crate::record::BatchHeader;
+use super::{AbortedTransaction, FileCache, Log, LogConfig, OpenOptions, Recovery, Replay, StorageError};
+use crate::record::{BatchHeader, EndMarker};
 
 /// Topic id of every test log.
 pub const TOPIC: [u8; 16] = [7; 16];
@@ -47,6 +47,23 @@ pub fn create(dir: &Path, config: LogConfig) -> Log {
     Log::create(dir, TOPIC, config, FileCache::new(8), 0).unwrap()
 }
 
+/// Notes what is replayed.
+pub struct Replayed {
+    pub from: i64,
+    pub bases: Vec<i64>,
+}
+
+impl Replay for Replayed {
+    fn begin(&mut self, _needed: i64) -> i64 {
+        self.from
+    }
+
+    fn batch(&mut self, header: &BatchHeader, _marker: Option<&EndMarker>) -> Option<AbortedTransaction> {
+        self.bases.push(header.base_offset);
+        None
+    }
+}
+
 /// Opens a log; also returns the base offsets that were replayed.
 pub fn open_with(
     dir: &Path,
@@ -56,7 +73,7 @@ pub fn open_with(
     log_start_offset: i64,
     replay_from: i64,
 ) -> Result<(Log, Recovery, Vec<i64>), StorageError> {
-    let mut replayed = Vec::new();
+    let mut replayed = Replayed { from: replay_from, bases: Vec::new() };
     let (log, recovery) = Log::open(
         dir,
         OpenOptions {
@@ -66,11 +83,10 @@ pub fn open_with(
             recovery_point,
             log_start_offset,
             now_ms: 0,
-            replay_from,
-            on_batch: &mut |header| replayed.push(header.base_offset),
+            replay: &mut replayed,
         },
     )?;
-    Ok((log, recovery, replayed))
+    Ok((log, recovery, replayed.bases))
 }
 
 /// Opens after an unclean stop with nothing known to be durable.

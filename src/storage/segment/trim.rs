@@ -1,10 +1,12 @@
 //! Making the log shorter: from the front (retention, DeleteRecords) and from the end.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::active::Active;
 use super::dir::{self, rename_deleted, segment_path};
 use super::error::{ReadError, StorageError};
+use super::files::FileHandle;
 use super::log::Log;
 use super::sealed::Files;
 
@@ -59,9 +61,7 @@ impl Log {
             };
             let renamed = self.rename_segment(base)?;
             let segment = self.sealed.remove(0);
-            if let Some(files) = segment.files_in_use() {
-                files.handles().into_iter().for_each(|handle| handle.retire());
-            }
+            segment.handles().for_each(|handle| handle.retire());
             removed.extend(renamed);
         }
         Ok(removed)
@@ -77,10 +77,12 @@ impl Log {
         Ok(renamed)
     }
 
-    fn remove_segment(&self, base: i64, files: Option<&Files>) -> Result<(), StorageError> {
-        if let Some(files) = files {
-            files.handles().into_iter().for_each(|handle| handle.retire());
-        }
+    fn remove_segment<'a>(
+        &self,
+        base: i64,
+        handles: impl Iterator<Item = &'a Arc<FileHandle>>,
+    ) -> Result<(), StorageError> {
+        handles.for_each(|handle| handle.retire());
         self.rename_segment(base)?.iter().try_for_each(|path| dir::remove_if_present(path))
     }
 
@@ -108,11 +110,13 @@ impl Log {
         }
         // From the end on, so that a crash in between leaves a log without holes.
         while self.active.base > offset {
-            let Some(segment) = self.sealed.pop() else { break };
-            self.remove_segment(self.active.base, Some(&self.active.files))?;
+            let Some(mut segment) = self.sealed.pop() else { break };
+            self.remove_segment(self.active.base, self.active.handles())?;
             let next_offset = self.active.base;
             let (base, size) = (segment.base, segment.size);
+            let txn = segment.txn.take();
             self.active = Active::empty(base, segment.into_files(&self.dir)?, now_ms);
+            self.active.txn = txn;
             self.active.size = size;
             self.active.next_offset = next_offset;
             self.entries.sync()?;
@@ -128,7 +132,14 @@ impl Log {
         // A sealed index ends with the largest timestamp, which may be of a batch that is gone.
         files.time.truncate_while(|entry| entry.offset < offset)?;
         files.sync()?;
+        let mut txn = self.active.txn.take();
+        if let Some(txn) = &mut txn {
+            txn.write_pending(&self.entries)?;
+            txn.truncate_to(offset)?;
+            txn.file().sync()?;
+        }
         self.active = Active::load(&self.dir, base, size, now_ms)?;
+        self.active.txn = txn;
         let end = self.end_offset();
         if self.epochs.truncate_from_end(end) {
             self.epochs.store(&self.dir.path)?;
@@ -139,9 +150,9 @@ impl Log {
 
     /// Drops everything; the log is empty and begins at `offset`.
     pub(super) fn restart_at(&mut self, offset: i64, now_ms: i64) -> Result<(), StorageError> {
-        self.remove_segment(self.active.base, Some(&self.active.files))?;
+        self.remove_segment(self.active.base, self.active.handles())?;
         while let Some(segment) = self.sealed.pop() {
-            self.remove_segment(segment.base, segment.files_in_use())?;
+            self.remove_segment(segment.base, segment.handles())?;
         }
         let mut files = Files::create(&self.dir, offset)?;
         files.sync()?;
