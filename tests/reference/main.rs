@@ -1,4 +1,4 @@
-//! The group APIs beside Apache Kafka, request by request.
+//! The APIs of groups and transactions beside Apache Kafka, request by request.
 //!
 //! A script sends requests and writes down every answer. What Apache Kafka answers to it is kept in
 //! `tests/golden/reference/`, and each script is played to a broker in this process and compared with that:
@@ -14,10 +14,12 @@
 mod differences;
 mod mask;
 mod play;
+mod records;
 mod requests;
 mod script;
 mod scripts;
 mod target;
+mod transaction_requests;
 mod transcript;
 mod value;
 

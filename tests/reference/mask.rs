@@ -7,6 +7,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ConsumerProtocolSubscription;
 use kafka_protocol::protocol::Decodable;
 
+use super::records;
 use super::requests::SUBSCRIPTION_VERSION;
 use super::value::Value;
 
@@ -16,6 +17,8 @@ const UUID_LEN: usize = 36;
 const BASE64_LEN: usize = 22;
 /// Topics of coordinators that no script is about. They are there once somebody has asked for them.
 const NOT_SHOWN: [&str; 2] = ["__transaction_state", "__share_group_state"];
+/// The time of all records that scripts send. What is later is the broker's clock.
+pub const SCRIPT_TIME_MS: i64 = 1_700_000_000_000;
 /// The UUID of no topic.
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -25,6 +28,7 @@ pub struct Mask {
     suffix: String,
     topics: HashMap<String, String>,
     members: Vec<(String, String)>,
+    producers: Vec<String>,
 }
 
 impl Mask {
@@ -35,6 +39,7 @@ impl Mask {
             suffix: format!("--{run}"),
             topics: HashMap::new(),
             members: Vec::new(),
+            producers: Vec::new(),
         }
     }
 
@@ -46,6 +51,11 @@ impl Mask {
     /// From now on this UUID reads as the topic.
     pub fn know_topic(&mut self, id: uuid::Uuid, name: &str) {
         self.topics.insert(id.to_string(), format!("<topic:{name}>"));
+    }
+
+    /// From now on this producer id has a name.
+    pub fn know_producer(&mut self, id: i64) {
+        self.producer(&id.to_string(), true);
     }
 
     /// A message to be shown: what is random has a name, and error messages are taken out into `messages`.
@@ -77,7 +87,19 @@ impl Mask {
                 }
                 Value::List(values)
             }
-            ("error_code", Value::Word(code)) => Value::Word(error_name(&code)),
+            (name, Value::Word(code)) if name.ends_with("error_code") => Value::Word(error_name(&code)),
+            (name, Value::Word(id)) if name.contains("producer_id") => {
+                Value::Word(self.producer(&id, is_answer))
+            }
+            ("transaction_start_time_ms" | "timestamp" | "last_timestamp", Value::Word(time))
+                if time.parse().is_ok_and(|time: i64| time > SCRIPT_TIME_MS) =>
+            {
+                Value::Word("<time>".into())
+            }
+            ("records", Value::Bytes(bytes)) => {
+                let named = |id: i64| self.known_producer(&id.to_string());
+                Value::Word(records::shown(&unescaped(&bytes), named))
+            }
             // An empty message is none to some clients.
             ("error_message", Value::Text(text)) if !text.is_empty() => {
                 messages.push(self.text(&text));
@@ -113,7 +135,7 @@ impl Mask {
 
     /// Other scripts' groups and topics may be on the same broker.
     fn is_of_this_script(&self, value: &Value) -> bool {
-        let names = ["group_id", "resource_name", "name"];
+        let names = ["group_id", "resource_name", "transactional_id", "name"];
         let named = names.iter().find_map(|name| match value.field(name) {
             Some(Value::Text(text)) => Some(text),
             _ => None,
@@ -145,6 +167,20 @@ impl Mask {
             masked = masked.replace(id.as_str(), name);
         }
         masked
+    }
+
+    /// The name of a producer id. One that no answer gave out was made up by the script, and has none.
+    fn producer(&mut self, id: &str, is_answer: bool) -> String {
+        let is_id = id.parse().is_ok_and(|id: i64| id >= 0);
+        if is_answer && is_id && !self.producers.iter().any(|known| known == id) {
+            self.producers.push(id.to_owned());
+        }
+        self.known_producer(id)
+    }
+
+    fn known_producer(&self, id: &str) -> String {
+        let at = self.producers.iter().position(|known| known == id);
+        at.map_or(id.to_owned(), |at| format!("<producer-{}>", at + 1))
     }
 
     fn member(&mut self, id: &str) {
@@ -255,6 +291,18 @@ mod tests {
         let metadata = Value::Struct(vec![("metadata".to_owned(), Value::of(&bytes))]);
         let shown = Mask::new("s", "1").message(metadata, true, &mut Vec::new()).to_string();
         assert_eq!(shown, "{metadata: <subscribes to s.a, s.b, owns s.a [0, 258]>}");
+    }
+
+    #[test]
+    fn producer_ids_have_names_once_a_broker_gave_them_out() {
+        let mut mask = Mask::new("s", "1");
+        let id = |id: &str| Value::Struct(vec![("producer_id".to_owned(), Value::Word(id.to_owned()))]);
+        let mut shown = |id, is_answer| mask.message(id, is_answer, &mut Vec::new()).to_string();
+        assert_eq!(shown(id("4000"), false), "{producer_id: 4000}");
+        assert_eq!(shown(id("4001"), true), "{producer_id: <producer-1>}");
+        assert_eq!(shown(id("4000"), true), "{producer_id: <producer-2>}");
+        assert_eq!(shown(id("4000"), false), "{producer_id: <producer-2>}");
+        assert_eq!(shown(id("-1"), true), "{producer_id: -1}");
     }
 
     #[test]

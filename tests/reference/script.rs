@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::mask::Mask;
 use super::requests::{self, text};
 use super::support::client::{decode, frame};
+use super::transaction_requests;
 use super::transcript::{REMARK, Step};
 use super::value::Value;
 
@@ -283,6 +284,33 @@ impl Script {
         self.until(group, &members.to_string(), |script| {
             let described = script.quiet(0, &request);
             described.groups.first().map_or(String::new(), |group| group.members.len().to_string())
+        });
+    }
+
+    /// From now on this producer id has a name.
+    pub fn know_producer(&mut self, id: i64) {
+        self.mask.know_producer(id);
+    }
+
+    /// Asks, unrecorded, until the error is none: what a transaction did before may be under way still.
+    pub fn until_done(&mut self, mut ask: impl FnMut(&mut Script) -> i16) {
+        let deadline = Instant::now() + ANSWER_GUARD;
+        let mut error = ask(self);
+        while error != 0 && Instant::now() < deadline {
+            std::thread::sleep(POLL);
+            error = ask(self);
+        }
+        if error != 0 {
+            self.line(format!("! what should be done fails with {error}"));
+        }
+    }
+
+    /// Waits, unrecorded, until a transactional id is in this state: until markers are written, for one that is complete.
+    pub fn until_transaction(&mut self, id: &str, state: &str) {
+        let request = transaction_requests::describe(&[id]);
+        self.until(id, state, |script| {
+            let described = script.quiet(0, &request);
+            described.transaction_states.first().map_or(String::new(), |of| of.transaction_state.to_string())
         });
     }
 

@@ -24,6 +24,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("node.id", "0"),
     ("offsets.topic.num.partitions", "3"),
     ("offsets.topic.replication.factor", "1"),
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "100"),
 ];
 
 /// One script at a time on a reference broker, which all of them share.

@@ -20,3 +20,4 @@ mod offset_fetch;
 mod static_members;
 mod sync_group;
 mod timeouts;
+mod transactions;
