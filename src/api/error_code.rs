@@ -7,6 +7,7 @@ use crate::metadata::{CreatePartitionsError, CreateTopicError, DeleteTopicError,
 use crate::partition::registry::OpenError;
 use crate::partition::{AppendError, OffsetError, ReadError};
 use crate::record::{InvalidBatch, InvalidKind};
+use crate::transactions::error::TransactionError;
 
 /// No error.
 pub const NONE: i16 = 0;
@@ -114,6 +115,26 @@ impl ToCode for GroupError {
             GroupError::GroupSubscribedToTopic => ResponseError::GroupSubscribedToTopic,
             GroupError::InvalidProducerEpoch => ResponseError::InvalidProducerEpoch,
             GroupError::OffsetMetadataTooLarge => ResponseError::OffsetMetadataTooLarge,
+        }
+        .code()
+    }
+}
+
+impl ToCode for TransactionError {
+    fn code(&self) -> i16 {
+        match self {
+            TransactionError::CoordinatorNotAvailable => ResponseError::CoordinatorNotAvailable,
+            TransactionError::NotCoordinator => ResponseError::NotCoordinator,
+            TransactionError::InvalidRequest => ResponseError::InvalidRequest,
+            TransactionError::InvalidTransactionTimeout => ResponseError::InvalidTransactionTimeout,
+            TransactionError::InvalidProducerIdMapping => ResponseError::InvalidProducerIdMapping,
+            TransactionError::ProducerFenced => ResponseError::ProducerFenced,
+            TransactionError::ConcurrentTransactions => ResponseError::ConcurrentTransactions,
+            TransactionError::InvalidTxnState => ResponseError::InvalidTxnState,
+            TransactionError::TransactionAbortable => ResponseError::TransactionAbortable,
+            TransactionError::TransactionalIdNotFound => ResponseError::TransactionalIdNotFound,
+            // Final for the client, and it names no other cause.
+            TransactionError::TooManyTransactionalIds => ResponseError::PolicyViolation,
         }
         .code()
     }

@@ -12,6 +12,7 @@ use crate::partition::checkpoints::{Checkpoints, Known};
 use crate::partition::registry::{OpenError, Wanted};
 use crate::partition::{Partition, PartitionId, Registry};
 use crate::storage::segment::StorageError;
+use crate::transactions::coordinator::Coordinator as Transactions;
 
 /// Handles to everything behind the API.
 pub struct Services {
@@ -27,6 +28,8 @@ pub struct Services {
     pub producer_ids: Arc<ProducerIds>,
     /// Groups and committed offsets.
     pub groups: Coordinator,
+    /// Transactional ids and their transactions.
+    pub transactions: Transactions,
     /// Incremental fetch sessions.
     pub fetch_sessions: FetchSessions,
     /// Counters per API.

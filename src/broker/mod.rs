@@ -8,6 +8,8 @@ pub mod lag;
 pub mod maintenance;
 pub mod metrics;
 pub mod topic_logs;
+pub mod transaction_metrics;
+pub mod transactions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +45,7 @@ use crate::storage::rocks::blocking::Blocking;
 use crate::storage::segment::FileCache;
 use crate::storage::segment::space::Disk;
 use crate::telemetry::http::{self, Exposed};
+use crate::transactions::coordinator::metrics::TransactionMetrics;
 
 use data_dir::DataDir;
 use journal_metrics::JournalMetrics;
@@ -62,6 +65,8 @@ pub struct Broker {
     services: Arc<Services>,
     exposed: Arc<Exposed>,
     stop: watch::Sender<bool>,
+    /// Decided transactions are carried out until no request is under way any more.
+    stop_endings: watch::Sender<bool>,
     listeners: JoinSet<()>,
     background: JoinSet<()>,
     flusher: FlusherThread,
@@ -110,13 +115,31 @@ impl Broker {
             Journal::start(state.clone(), group_settings::durability(&config), move |written| {
                 journal_metrics.observe(written);
             })?;
-        let groups =
-            Coordinator::new(state.clone(), journal, move || watched.image(), settings, group_metrics);
+        let groups = Coordinator::new(
+            state.clone(),
+            journal.clone(),
+            move || watched.image(),
+            settings,
+            group_metrics,
+        );
+        let producer_ids = Arc::new(ProducerIds::new(blocking));
+        let parts = transactions::Composed {
+            store: state.clone(),
+            journal,
+            partitions: registry.clone(),
+            controller: controller.clone(),
+            groups: groups.clone(),
+            producer_ids: producer_ids.clone(),
+            config: config.clone(),
+        };
+        let (transactions, endings) =
+            transactions::coordinator(parts, TransactionMetrics::register(&metrics)?);
         let services = Arc::new(Services {
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
             metrics: ApiMetrics::register(&metrics)?,
-            producer_ids: Arc::new(ProducerIds::new(blocking)),
+            producer_ids,
             groups,
+            transactions,
             partitions: registry,
             checkpoints,
             controller,
@@ -127,6 +150,7 @@ impl Broker {
             services,
             exposed,
             stop: watch::Sender::new(false),
+            stop_endings: watch::Sender::new(false),
             listeners: JoinSet::new(),
             background: JoinSet::new(),
             flusher,
@@ -140,6 +164,8 @@ impl Broker {
         let alarms = broker.services.groups.clone().run_alarms(broker.stop.subscribe());
         broker.background.spawn(alarms);
         broker.background.spawn(maintenance::load_groups(broker.services.clone()));
+        broker.background.spawn(endings.run(broker.stop_endings.subscribe()));
+        broker.background.spawn(transactions::run(broker.services.clone(), broker.stop.subscribe()));
         broker.exposed.ready.store(true, Ordering::Release);
         Ok(broker)
     }
@@ -161,6 +187,7 @@ impl Broker {
         });
         metrics::register(&self.exposed.registry, &self.services, &shared)?;
         lag::register(&self.exposed.registry, &self.services)?;
+        transaction_metrics::register(&self.exposed.registry, &self.services)?;
         for wanted in &config.listeners {
             let address = wanted.bind_address();
             let socket = bind(address, &config)
@@ -199,8 +226,10 @@ impl Broker {
         // Who waits for a rebalance would hold its connection open for as long.
         self.services.groups.release_waiting();
         while self.listeners.join_next().await.is_some() {}
+        self.stop_endings.send_replace(true);
         while self.background.join_next().await.is_some() {}
         let closing = tokio::task::spawn_blocking(move || {
+            self.services.transactions.tidy();
             self.journal.stop();
             let orderly = self.services.partitions.close();
             self.flusher.stop();

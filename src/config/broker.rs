@@ -7,6 +7,7 @@ use super::broker_keys::{self, Effect};
 use super::group_limits::{self, GroupConfig};
 use super::listeners::{self, Advertised, HostPort, Listener, ListenerKeys};
 use super::topic::{self, TopicConfig, TopicOverrides};
+use super::transactions::{self, TransactionConfig};
 use super::validate::types::{self, ValueType};
 use super::{ConfigError, environment, properties, suggest, validate};
 
@@ -84,6 +85,8 @@ pub struct BrokerConfig {
     pub producer_id_expiration_ms: i64,
     /// Groups and committed offsets.
     pub groups: GroupConfig,
+    /// Transactions.
+    pub transactions: TransactionConfig,
     /// `tidelog.metrics.listener`; `None` switches it off.
     pub metrics_listener: Option<HostPort>,
     /// `tidelog.metrics.group.partitions.max`.
@@ -205,7 +208,7 @@ impl Reader<'_> {
             .ok_or_else(|| ConfigError::invalid(key, text, "out of range"))
     }
 
-    fn flag(&self, key: &str) -> Result<bool, ConfigError> {
+    pub(super) fn flag(&self, key: &str) -> Result<bool, ConfigError> {
         let text = self.text(key);
         types::boolean(text)
             .ok_or_else(|| ConfigError::invalid(key, text, "Expected value to be either true or false"))
@@ -254,6 +257,7 @@ fn typed(raw: BTreeMap<String, String>) -> Result<BrokerConfig, ConfigError> {
         num_recovery_threads_per_data_dir: read.number("num.recovery.threads.per.data.dir")?,
         producer_id_expiration_ms: read.number("producer.id.expiration.ms")?,
         groups: group_limits::read(&raw)?,
+        transactions: transactions::read(&raw)?,
         metrics_listener: metrics_listener(&read)?,
         metrics_group_partitions_max: read.number("tidelog.metrics.group.partitions.max")?,
         max_inflight_bytes,

@@ -14,6 +14,7 @@ pub mod properties;
 pub mod suggest;
 pub mod topic;
 pub mod topic_keys;
+pub mod transactions;
 pub mod validate;
 
 pub use alter::{AlterKind, AlterOp, alter};
@@ -24,6 +25,7 @@ pub use group::{GroupOverrides, alter_group, describe_group};
 pub use group_limits::{GroupConfig, Migration};
 pub use listeners::{Advertised, HostPort, Listener, SecurityProtocol};
 pub use topic::{CleanupPolicy, Compression, TimestampType, TopicConfig, TopicOverrides, resolve};
+pub use transactions::TransactionConfig;
 pub use validate::types::ValueType;
 
 /// Log compaction is not served yet: configs that ask for it are refused, so that nobody relies on it.

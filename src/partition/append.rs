@@ -59,10 +59,39 @@ impl Partition {
     /// [`AppendError::InvalidProducerEpoch`] and [`AppendError::CoordinatorFenced`] for a marker that another has
     /// overtaken; [`AppendError::DiskFull`], [`AppendError::Storage`], [`AppendError::Closed`].
     pub fn append_marker(self: &Arc<Self>, marker: EndMarker, now_ms: i64) -> Result<Appended, AppendError> {
+        let inner = self.writable()?;
+        self.append_end(inner, marker, now_ms)
+    }
+
+    /// As [`Partition::append_marker`], unless the transaction that is open for the producer is another one than the one that
+    /// began at `began`, or than none: then nothing is appended. So a marker can be sent twice, and never ends a later
+    /// transaction.
+    ///
+    /// # Errors
+    /// Those of [`Partition::append_marker`].
+    pub fn append_marker_once(
+        self: &Arc<Self>,
+        marker: EndMarker,
+        began: Option<i64>,
+        now_ms: i64,
+    ) -> Result<Option<Appended>, AppendError> {
+        let inner = self.writable()?;
+        let open = inner.producers.open_transaction(marker.producer_id).map(|open| open.first_offset);
+        if open != began {
+            return Ok(None);
+        }
+        self.append_end(inner, marker, now_ms).map(Some)
+    }
+
+    fn append_end(
+        self: &Arc<Self>,
+        mut inner: MutexGuard<'_, Inner>,
+        marker: EndMarker,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
         let bytes = marker.to_batch(now_ms);
         let mut header =
             BatchHeader::parse(&bytes).map_err(|error| AppendError::Storage(error.to_string()))?;
-        let mut inner = self.writable()?;
         inner.producers.check_marker(&marker)?;
         self.write(&mut inner, &mut header, &bytes, now_ms)?;
         inner.producers.settle(self.high_watermark());
@@ -70,8 +99,7 @@ impl Partition {
         {
             inner.log.append_aborted(aborted);
         }
-        // What waits for the marker to be durable waits for no further appends.
-        Ok(self.commit(inner, &header, true, now_ms))
+        Ok(self.commit(inner, &header, false, now_ms))
     }
 
     fn append_batch(

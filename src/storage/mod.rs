@@ -20,3 +20,11 @@ pub(crate) mod hooked_state;
 pub use keyspace::KeySpace;
 pub use memory_state::MemoryState;
 pub use state_store::{Durability, StateError, StateStore, WriteBatch};
+
+/// Runs what may wait for the disk. On a thread of the runtime, the runtime is told, so that other tasks of it move on.
+pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}

@@ -11,6 +11,7 @@
 
 pub mod adopt;
 pub mod complete;
+pub mod coordinator;
 pub mod end;
 pub mod enlist;
 pub mod error;
@@ -18,6 +19,8 @@ pub mod expiry;
 pub mod init;
 pub mod store;
 pub mod transaction;
+
+pub use transaction::{Producer, Protocol, State, TopicPartition};
 
 #[cfg(test)]
 #[path = "model_tests.rs"]

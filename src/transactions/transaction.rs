@@ -71,6 +71,11 @@ impl State {
         }
     }
 
+    /// The state of this name, if Kafka has it too.
+    pub fn by_name(name: &str) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.name() == name)
+    }
+
     /// The outcome is decided and its markers are on their way.
     pub const fn is_prepared(self) -> bool {
         matches!(self, State::PrepareCommit | State::PrepareAbort)

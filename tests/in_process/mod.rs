@@ -13,6 +13,7 @@ use tidelog::api::services::Services;
 use tidelog::broker::data_dir::DataDir;
 use tidelog::broker::group_settings;
 use tidelog::broker::topic_logs::TopicLogs;
+use tidelog::broker::transactions;
 use tidelog::config::{BrokerConfig, Sources};
 use tidelog::groups::coordinator::Coordinator;
 use tidelog::groups::coordinator::metrics::GroupMetrics;
@@ -32,6 +33,7 @@ use tidelog::storage::rocks::blocking::Blocking;
 use tidelog::storage::segment::FileCache;
 use tidelog::storage::segment::space::Disk;
 use tidelog::storage::{MemoryState, StateStore};
+use tidelog::transactions::coordinator::metrics::TransactionMetrics;
 
 /// The version that today's clients use; topics go by id.
 const PRODUCE: i16 = 13;
@@ -82,16 +84,30 @@ impl InProcess {
             Journal::start(state.clone(), group_settings::durability(&config), |_| {}).unwrap();
         let groups = Coordinator::new(
             state.clone(),
-            queue,
+            queue.clone(),
             move || watched.image(),
             group_settings::settings(&config, true),
             GroupMetrics::register(&metrics).unwrap(),
         );
+        let producer_ids =
+            Arc::new(ProducerIds::new(Blocking::new(state.clone(), Blocking::DEFAULT_CALLS_MAX)));
+        let composed = transactions::Composed {
+            store: state,
+            journal: queue,
+            partitions: registry.clone(),
+            controller: controller.clone(),
+            groups: groups.clone(),
+            producer_ids: producer_ids.clone(),
+            config: config.clone(),
+        };
+        let (transactions, _) =
+            transactions::coordinator(composed, TransactionMetrics::register(&metrics).unwrap());
         let services = Arc::new(Services {
             fetch_sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots),
             metrics: ApiMetrics::register(&prometheus::Registry::new()).unwrap(),
-            producer_ids: Arc::new(ProducerIds::new(Blocking::new(state, Blocking::DEFAULT_CALLS_MAX))),
+            producer_ids,
             groups,
+            transactions,
             partitions: registry,
             checkpoints: Checkpoints::new(data_dir.path()),
             controller,

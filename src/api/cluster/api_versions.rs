@@ -20,7 +20,7 @@ const FEATURES_FROM: i16 = 3;
 const LEVEL_ZERO_FROM: i16 = 4;
 
 /// Features with their highest level. There is nothing for the user to finalise: each is as soon as it is served.
-const FEATURES: [(&str, i16); 1] = [("group.version", 1)];
+const FEATURES: [(&str, i16); 2] = [("group.version", 1), ("transaction.version", 2)];
 
 /// Lists every API and every feature that is served.
 pub fn handle(context: &Context, request: ApiVersionsRequest) -> ApiVersionsResponse {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::TransactionalId;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, ProduceRequest};
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
@@ -17,14 +18,18 @@ use tracing::debug;
 use crate::api::context::Context;
 use crate::api::dispatch::encoded;
 use crate::api::error_code::{NONE, ToCode};
+use crate::api::transactions::shape;
 use crate::config::{Compression as CompressionSetting, TimestampType};
 use crate::metadata::topics::is_internal;
 use crate::metadata::{MetadataImage, Topic};
 use crate::partition::append::Appended;
 use crate::partition::{AppendError, Partition};
 use crate::protocol::reply::Reply;
-use crate::record::{Compression, InvalidBatch, Rules, TargetCompression, validate};
+use crate::record::{BatchHeader, Compression, InvalidBatch, Rules, TargetCompression, Validated, validate};
 use crate::server::Outcome;
+use crate::storage::journal::Receipt;
+use crate::transactions::error::TransactionError;
+use crate::transactions::{Producer, Protocol, TopicPartition};
 
 /// First version that names topics by id (KIP-516).
 const TOPIC_ID_FROM: i16 = 13;
@@ -35,10 +40,15 @@ const DETAILS_FROM: i16 = 8;
 /// acks=all, "all in-sync replicas".
 const ACKS_ALL: i16 = -1;
 
+/// First version of the second transaction protocol: partitions are enlisted by this request itself (KIP-890).
+const SECOND_PROTOCOL_FROM: i16 = 12;
+
 /// An append whose durability the answer waits for.
 struct Unconfirmed {
     partition: Arc<Partition>,
     end_offset: i64,
+    /// That the partition is part of the transaction has to be durable as well.
+    enlisted: Option<Receipt>,
     topic: usize,
     index: usize,
 }
@@ -61,15 +71,20 @@ pub fn handle(context: &Context, correlation_id: i32, request: ProduceRequest) -
             let outcome = match (&refused, &topic) {
                 (Some(refused), _) => Err(Failure::from_code(refused.code())),
                 (None, Err(code)) => Err(Failure::from_code(*code)),
-                (None, Ok(topic)) => append(context, topic, partition_data, acks, now_ms),
+                (None, Ok(topic)) => {
+                    append(context, topic, request.transactional_id.as_ref(), partition_data, acks, now_ms)
+                }
             };
             partitions.push(match outcome {
-                Ok((partition, appended)) => {
-                    if acks == ACKS_ALL && partition.high_watermark() < appended.end_offset {
+                Ok((partition, appended, enlisted)) => {
+                    let is_confirmed =
+                        partition.high_watermark() >= appended.end_offset && enlisted.is_none();
+                    if acks == ACKS_ALL && !is_confirmed {
                         let end_offset = appended.end_offset;
                         unconfirmed.push(Unconfirmed {
                             partition,
                             end_offset,
+                            enlisted,
                             topic: topic_at,
                             index: index_at,
                         });
@@ -121,8 +136,20 @@ fn refused_whole(request: &ProduceRequest) -> Option<ResponseError> {
     if !(-1..=1).contains(&request.acks) {
         return Some(ResponseError::InvalidRequiredAcks);
     }
-    // Transactions are not served: InitProducerId gives no transactional producer an id, so none comes here honestly.
-    request.transactional_id.as_ref().map(|_| ResponseError::TransactionalIdAuthorizationFailed)
+    let mut producer = None;
+    for data in request.topic_data.iter().flat_map(|topic| &topic.partition_data) {
+        let header = data.records.as_ref().and_then(|records| BatchHeader::parse(records).ok());
+        let Some(header) = header.filter(BatchHeader::is_transactional) else { continue };
+        if request.transactional_id.is_none() {
+            // Kafka's word for a transaction without an id: nobody may use none.
+            return Some(ResponseError::TransactionalIdAuthorizationFailed);
+        }
+        let of_batch = (header.producer_id, header.producer_epoch);
+        if *producer.get_or_insert(of_batch) != of_batch {
+            return Some(ResponseError::InvalidProducerIdMapping);
+        }
+    }
+    None
 }
 
 fn find_topic<'a>(
@@ -141,10 +168,11 @@ fn find_topic<'a>(
 fn append(
     context: &Context,
     topic: &Arc<Topic>,
+    transactional_id: Option<&TransactionalId>,
     data: PartitionProduceData,
     acks: i16,
     now_ms: i64,
-) -> Result<(Arc<Partition>, Appended), Failure> {
+) -> Result<(Arc<Partition>, Appended, Option<Receipt>), Failure> {
     let services = &context.services;
     if !(0..topic.partitions).contains(&data.index) {
         return Err(Failure::from_code(ResponseError::UnknownTopicOrPartition.code()));
@@ -157,7 +185,7 @@ fn append(
     let config = partition.config();
     let attempt = || {
         if acks == ACKS_ALL && config.min_insync_replicas > 1 {
-            return Err(AppendError::NotEnoughReplicas { required: config.min_insync_replicas });
+            return Err(AppendError::NotEnoughReplicas { required: config.min_insync_replicas }.into());
         }
         let records = data.records.ok_or(InvalidBatch::Empty)?;
         let rules = Rules {
@@ -172,17 +200,58 @@ fn append(
             max_decompressed_bytes: services.config.max_decompressed_bytes,
         };
         let batch = validate(&records, &rules)?;
-        let appended = partition.append(&batch, now_ms)?;
+        let (appended, enlisted) = match (partition.append(&batch, now_ms), transactional_id) {
+            // The first batch of a transaction in this partition.
+            (Err(AppendError::NotEnlisted { .. }), Some(id)) => {
+                enlist(context, id, &partition, &batch, now_ms)?
+            }
+            (appended, _) => (appended?, None),
+        };
         services.metrics.observe_append(batch.bytes.len());
-        Ok(appended)
+        Ok((appended, enlisted))
     };
     match attempt() {
-        Ok(appended) => Ok((partition, appended)),
-        Err(error) => {
+        Ok((appended, enlisted)) => Ok((partition, appended, enlisted)),
+        Err(refused) => {
             services.metrics.observe_refused_batch();
-            debug!(partition = %partition.id(), peer = %context.peer.remote, %error, "append refused");
-            Err(Failure::from_append(&error, &partition))
+            debug!(partition = %partition.id(), peer = %context.peer.remote, error = %refused, "append refused");
+            Err(match refused {
+                Refused::Append(error) => Failure::from_append(&error, &partition),
+                Refused::Transaction(error) => Failure::from_transaction(&error, context.version),
+            })
         }
+    }
+}
+
+/// Appends a batch that begins its transaction in this partition, if the transaction may go on there.
+fn enlist(
+    context: &Context,
+    id: &TransactionalId,
+    partition: &Arc<Partition>,
+    batch: &Validated,
+    now_ms: i64,
+) -> Result<(Appended, Option<Receipt>), Refused> {
+    let producer = Producer { id: batch.header.producer_id, epoch: batch.header.producer_epoch };
+    let is_second = context.version >= SECOND_PROTOCOL_FROM;
+    let protocol = if is_second { Protocol::Second } else { Protocol::First };
+    let of = TopicPartition { topic: partition.id().topic_id, partition: partition.id().index };
+    let append = || partition.append_enlisted(batch, now_ms, is_second);
+    let (appended, receipt) = context.services.transactions.append(id, producer, protocol, of, append)?;
+    Ok((appended?, receipt))
+}
+
+/// Why a batch was refused.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
+}
+
+impl From<InvalidBatch> for Refused {
+    fn from(invalid: InvalidBatch) -> Refused {
+        Refused::Append(invalid.into())
     }
 }
 
@@ -195,9 +264,19 @@ async fn confirm(
     let until = tokio::time::Instant::now() + timeout;
     for append in unconfirmed {
         let left = until.saturating_duration_since(tokio::time::Instant::now());
-        if let Err(error) = append.partition.committed(append.end_offset, left).await {
+        let failure = match append.partition.committed(append.end_offset, left).await {
+            Err(error) => Some(Failure::from_append(&error, &append.partition)),
+            Ok(()) => {
+                let enlisted = match append.enlisted {
+                    Some(enlisted) => enlisted.await,
+                    None => Ok(()),
+                };
+                enlisted.err().map(|_| Failure::from_transaction(&TransactionError::NotCoordinator, version))
+            }
+        };
+        if let Some(failure) = failure {
             let slot = &mut response.responses[append.topic].partition_responses[append.index];
-            *slot = Failure::from_append(&error, &append.partition).into_response(slot.index, version);
+            *slot = failure.into_response(slot.index, version);
         }
     }
 }
@@ -237,6 +316,11 @@ impl Failure {
             message: Some(error.to_string()),
             record_errors,
         }
+    }
+
+    fn from_transaction(error: &TransactionError, version: i16) -> Failure {
+        let code = shape::produce_code(error, version);
+        Failure { message: Some(error.to_string()), ..Failure::from_code(code) }
     }
 
     fn into_response(self, index: i32, version: i16) -> PartitionProduceResponse {

@@ -4,7 +4,7 @@
 
 use super::Effect::{Acts, Inert};
 use super::KeyDef;
-use super::reasons::{JVM, OFFSETS, PACE, PLUG, SHARE, STREAMS, TXN, TXNLOG};
+use super::reasons::{JVM, OFFSETS, PACE, PLUG, SHARE, STREAMS, TWOPC, TXNLOG, VERIFY};
 use crate::config::validate::Check::{Any, AtLeast, Between, OneOfIgnoreCase, SubsetOf};
 use crate::config::validate::types::ValueType::{Boolean, Int, List, Long, Short, String as Text};
 
@@ -171,17 +171,17 @@ super::keys! {
         => "Threads that run share-coordinator decisions.";
     shown "share.coordinator.write.timeout.ms": Int = Some("5000"), AtLeast(1), Inert(SHARE)
         => "How long a write of share state may take, in milliseconds.";
-    shown "add.partitions.to.txn.retry.backoff.max.ms": Int = Some("100"), AtLeast(0), Inert(TXN)
+    shown "add.partitions.to.txn.retry.backoff.max.ms": Int = Some("100"), AtLeast(0), Inert(VERIFY)
         => "How long verifying a transaction may be retried on the server, in milliseconds.";
-    shown "add.partitions.to.txn.retry.backoff.ms": Int = Some("20"), AtLeast(1), Inert(TXN)
+    shown "add.partitions.to.txn.retry.backoff.ms": Int = Some("20"), AtLeast(1), Inert(VERIFY)
         => "The pause between two tries at verifying a transaction, in milliseconds.";
-    shown "transaction.abort.timed.out.transaction.cleanup.interval.ms": Int = Some("10000"), AtLeast(1), Inert(TXN)
+    shown "transaction.abort.timed.out.transaction.cleanup.interval.ms": Int = Some("10000"), AtLeast(1), Acts
         => "How often overdue transactions are looked for, in milliseconds.";
-    shown "transaction.max.timeout.ms": Int = Some("900000"), AtLeast(1), Inert(TXN)
+    shown "transaction.max.timeout.ms": Int = Some("900000"), AtLeast(1), Acts
         => "The longest timeout a transaction may ask for, in milliseconds.";
-    shown "transaction.partition.verification.enable": Boolean = Some("true"), Any, Inert(TXN)
+    shown "transaction.partition.verification.enable": Boolean = Some("true"), Any, Acts
         => "Checks that a partition belongs to a transaction before it takes transactional records.";
-    shown "transaction.remove.expired.transaction.cleanup.interval.ms": Int = Some("3600000"), AtLeast(1), Inert(TXN)
+    shown "transaction.remove.expired.transaction.cleanup.interval.ms": Int = Some("3600000"), AtLeast(1), Acts
         => "How often expired transactional ids are looked for, in milliseconds.";
     shown "transaction.state.log.load.buffer.size": Int = Some("5242880"), AtLeast(1), Inert(TXNLOG)
         => "How many bytes are read at once when transaction state is loaded.";
@@ -193,8 +193,8 @@ super::keys! {
         => "The replicas of the topic for transaction state.";
     shown "transaction.state.log.segment.bytes": Int = Some("104857600"), AtLeast(1), Inert(TXNLOG)
         => "The segment size of the topic for transaction state.";
-    shown "transaction.two.phase.commit.enable": Boolean = Some("false"), Any, Inert(TXN)
+    shown "transaction.two.phase.commit.enable": Boolean = Some("false"), Any, Inert(TWOPC)
         => "Permits transactions without a timeout that an outside coordinator finishes.";
-    shown "transactional.id.expiration.ms": Int = Some("604800000"), AtLeast(1), Inert(TXN)
+    shown "transactional.id.expiration.ms": Int = Some("604800000"), AtLeast(1), Acts
         => "How long an unused transactional id is remembered, in milliseconds.";
 }

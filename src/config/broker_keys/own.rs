@@ -22,6 +22,8 @@ super::keys! {
         => "How many bytes of the disk appends leave free for deletions, settings and the next start; -1 for a hundredth of the disk, between 4 and 256 MiB.";
     shown "tidelog.max.partitions": Int = Some("100000"), AtLeast(1), Acts
         => "How many partitions the node holds at most; a topic that would exceed it is refused.";
+    shown "tidelog.max.transactional.ids": Int = Some("100000"), AtLeast(1), Acts
+        => "How many transactional ids are remembered at most; a new one beyond is refused until others expire.";
     shown "tidelog.max.decompressed.bytes": Long = Some("67108864"), AtLeast(1), Acts
         => "How large one record batch may be once decompressed, in bytes.";
 }

@@ -20,5 +20,7 @@ pub(super) const PACE: &str = "assignments are computed when they are needed, no
 pub(super) const SHARE: &str = "share groups are not served yet";
 pub(super) const STREAMS: &str = "streams groups are not served yet";
 pub(super) const OFFSETS: &str = "committed offsets are kept in the state store, not in a topic";
-pub(super) const TXN: &str = "transactions are not served yet";
+pub(super) const VERIFY: &str = "verifying a transaction takes no round trip here, so nothing is tried again";
+pub(super) const TWOPC: &str =
+    "the version of InitProducerId that asks for it is not served, as Kafka does not by default";
 pub(super) const TXNLOG: &str = "transaction state is kept in the state store, not in a topic";

@@ -44,6 +44,20 @@ impl<T: Send + 'static> Held<T> {
         }
     }
 
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// The refusal, or [`GroupError::NotCoordinator`] when it could not be made durable.
+    pub async fn settled(self) -> Result<T, GroupError> {
+        match self {
+            Held::Now(answer) => answer,
+            Held::Durable(answer, receipt) => {
+                receipt.await.map_err(|_| GroupError::NotCoordinator).and(answer)
+            }
+            Held::Waiting(waiting) => settled(waiting).await,
+        }
+    }
+
     /// Shapes the answer, which is an error when it could not be made durable.
     pub fn answer<R: Send + 'static>(
         self,

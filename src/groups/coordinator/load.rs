@@ -53,7 +53,7 @@ impl Coordinator {
         }
         shard.give_up();
         // Reading waits for the disk: the runtime is told, so that other tasks of this worker move on.
-        match blocking(|| self.load(&mut shard, number, term)) {
+        match crate::storage::blocking(|| self.load(&mut shard, number, term)) {
             Ok(()) => Ok(shard),
             Err(error) => {
                 error!(%error, shard = number, "groups could not be read from the state store");
@@ -155,12 +155,4 @@ fn each_row(
         if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     Ok(outcome?)
-}
-
-/// Runs what may wait for the disk. On a thread of the runtime, the runtime is told.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
-    }
 }

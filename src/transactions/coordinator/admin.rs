@@ -1,0 +1,105 @@
+//! What is shown of transactions.
+
+use std::sync::Arc;
+
+use super::{Coordinator, Decided, check_id};
+use crate::groups::store::shard_of;
+use crate::transactions::error::TransactionError;
+use crate::transactions::store;
+use crate::transactions::transaction::{Producer, State, TopicPartition, Transaction};
+
+/// What a transaction has touched.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Enlisted {
+    /// Partitions, by topic id.
+    pub partitions: Vec<TopicPartition>,
+    /// Partitions of `__consumer_offsets` that its groups belong to, ascending.
+    pub offsets_partitions: Vec<i32>,
+}
+
+/// One transactional id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// Kafka's name of its state.
+    pub state: &'static str,
+    /// Who uses it.
+    pub producer: Producer,
+    /// Timeout of its transactions, milliseconds.
+    pub timeout_ms: i32,
+    /// When the present or last transaction began, milliseconds since the epoch.
+    pub started_at_ms: Option<i64>,
+    /// What the present transaction has touched.
+    pub enlisted: Enlisted,
+}
+
+/// One transactional id in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The id.
+    pub transactional_id: Arc<str>,
+    /// The present producer id.
+    pub producer_id: i64,
+    /// Where it stands.
+    pub state: State,
+    /// When the present or last transaction began, milliseconds since the epoch; -1 for none.
+    pub started_at_ms: i64,
+}
+
+impl Coordinator {
+    /// DescribeTransactions, for one id.
+    pub fn describe(&self, id: &str) -> Decided<Described> {
+        let describe = || {
+            check_id(id)?;
+            let mut shard = self.shard(id)?;
+            let described = shard.ids.get(id).map(described).ok_or(TransactionError::TransactionalIdNotFound);
+            Ok(Decided::when(described, shard.receipt()))
+        };
+        describe().unwrap_or_else(|error| Decided::Now(Err(error)))
+    }
+
+    /// ListTransactions: the ids that `admits` lets through.
+    pub fn list(&self, admits: impl Fn(&Listed) -> bool) -> Decided<Vec<Listed>> {
+        let mut found = Vec::new();
+        let mut receipt = None;
+        for number in 0..store::SHARDS {
+            let mut shard = match self.loaded(number) {
+                Ok(shard) => shard,
+                Err(error) => return Decided::Now(Err(error)),
+            };
+            let listed = shard.ids.iter().map(|(id, known)| Listed {
+                transactional_id: id.clone(),
+                producer_id: known.producer_id,
+                state: known.state,
+                started_at_ms: known.started_at_ms,
+            });
+            found.extend(listed.filter(|listed| admits(listed)));
+            receipt = crate::storage::journal::Receipt::later(receipt, shard.receipt());
+        }
+        Decided::when(Ok(found), receipt)
+    }
+
+    /// Shows every loaded id. For metrics; each shard's lock is held meanwhile.
+    pub fn each(&self, mut visit: impl FnMut(&Arc<str>, &Transaction)) {
+        for shard in &self.0.shards {
+            let shard = shard.lock();
+            shard.ids.iter().for_each(|(id, transaction)| visit(id, transaction));
+        }
+    }
+}
+
+fn described(transaction: &Transaction) -> Described {
+    let mut offsets_partitions: Vec<i32> =
+        transaction.groups.iter().map(|group| i32::from(shard_of(group))).collect();
+    offsets_partitions.sort_unstable();
+    offsets_partitions.dedup();
+    Described {
+        state: transaction.state.name(),
+        producer: transaction.producer(),
+        timeout_ms: transaction.timeout_ms,
+        started_at_ms: Some(transaction.started_at_ms).filter(|started| *started >= 0),
+        enlisted: Enlisted {
+            partitions: transaction.partitions.iter().copied().collect(),
+            offsets_partitions,
+        },
+    }
+}
