@@ -174,7 +174,7 @@ fn a_partition_that_is_forgotten_is_forgotten_by_open_transactions_too() {
     tested.end(7, Commit);
     tested.end(8, Commit);
     assert_eq!((tested.at(of(1, 0)), tested.at(of(1, 1))), (None, Some(21)));
-    assert_eq!(tested.offsets.partitions(), BTreeSet::from([of(1, 1)]));
+    assert_eq!(tested.offsets.partitions().collect::<Vec<_>>(), [of(1, 1)]);
     tested.remove(of(1, 1));
     assert!(tested.offsets.is_empty());
     assert_eq!((tested.rows.committed.len(), tested.rows.pending.len()), (0, 0));
@@ -297,7 +297,7 @@ proptest! {
                 let is_pending = pending.keys().any(|(_, of)| *of == partition);
                 prop_assert_eq!(tested.is_unstable(partition), is_pending);
                 let is_known = is_pending || committed.contains_key(&partition);
-                prop_assert_eq!(offsets.partitions().contains(&partition), is_known);
+                prop_assert_eq!(offsets.partitions().any(|of| of == partition), is_known);
             }
             prop_assert_eq!(tested.rows.committed.len(), committed.len());
             prop_assert_eq!(tested.rows.pending.len(), pending.len());

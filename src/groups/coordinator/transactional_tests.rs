@@ -394,6 +394,57 @@ async fn no_transaction_gets_more_offsets_than_one_write_can_end() {
     assert_eq!(results, Ok(vec![Ok(())]));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_pending_row_makes_its_shard_unavailable_and_ends_nothing_in_part() {
+    let far = other(false);
+    let rows = MemoryState::new();
+    let mut batch = WriteBatch::new();
+    batch.put(KeySpace::PendingOffsets, pending_offset::key("g", 7, of(0)), b"\x01?".to_vec());
+    rows.write(batch, Durability::Synced).expect("written");
+    let bench = Bench::on(rows, true);
+    assert_eq!(bench.send("g", 0, 1).await, Err(GroupError::CoordinatorNotAvailable));
+    bench.send(&far, 0, 1).await.expect("sent");
+    for groups in [["g", &*far], [&*far, "g"]] {
+        let ended = bench.queue_end(&groups, Commits, 1);
+        assert_eq!(ended.map(drop), Err(GroupError::CoordinatorNotAvailable));
+    }
+    assert_eq!((bench.row(), bench.stable_in(&far, 0).await), (None, Err(())));
+}
+
+/// Many transactions at once over the same groups, each told in another order, among plain commits and readers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn transactions_that_end_at_once_do_not_wait_for_each_other_for_ever() {
+    let bench = Arc::new(Bench::new());
+    let names: Vec<Arc<str>> = (0..12).map(|n| Arc::from(format!("n{n}"))).collect();
+    let of_producer = |producer_id: i64| {
+        let (bench, mut names) = (bench.clone(), names.clone());
+        async move {
+            names.rotate_left(usize::try_from(producer_id).expect("small"));
+            for round in 0..40 {
+                let partition = i32::try_from(producer_id).expect("small");
+                let commits = || vec![commit_of(partition, round)];
+                for name in &names {
+                    let sent = bench.send_as(name, (producer_id, 0), &nobody(), commits()).await;
+                    assert_eq!(sent, Ok(vec![Ok(())]));
+                    let plain =
+                        bench.coordinator.commit(name, &nobody(), 9, vec![commit_of(99, round)], None);
+                    assert_eq!(given(plain).await, Ok(vec![Ok(())]));
+                }
+                let term = bench.term();
+                let ended =
+                    bench.coordinator.end_transaction(term, &names, producer_id, Commits, WriteBatch::new());
+                ended.expect("queued").await.expect("durable");
+                assert_eq!(bench.stable_in(&names[0], partition).await, Ok(Some(round)));
+                bench.list().await;
+            }
+        }
+    };
+    let tasks: Vec<_> = (0..4).map(|producer_id| tokio::spawn(of_producer(producer_id))).collect();
+    for task in tasks {
+        tokio::time::timeout(Duration::from_secs(60), task).await.expect("in time").expect("as it should");
+    }
+}
+
 /// What may happen before a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
