@@ -394,3 +394,6 @@ async fn a_shard_that_is_given_up_is_read_again_after_what_was_queued() {
 
 #[path = "transactional_tests.rs"]
 mod transactional;
+
+#[path = "transactional_faults_tests.rs"]
+mod transactional_faults;

@@ -1,7 +1,5 @@
 //! Offsets in transactions: with the transaction's row or not at all, whatever happens to the disk.
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::groups::pending::PendingOffset;
 use crate::groups::store::{committed_offset, pending_offset};
@@ -10,7 +8,7 @@ use crate::storage::{StateStore, journal::Receipt};
 
 const PRODUCER: (i64, i16) = (7, 0);
 
-fn commit_of(partition: i32, offset: i64) -> Commit {
+pub(super) fn commit_of(partition: i32, offset: i64) -> Commit {
     Commit { of: of(partition), offset, leader_epoch: 3, metadata: "m".into() }
 }
 
@@ -21,17 +19,17 @@ fn row(value: u8) -> WriteBatch {
 }
 
 /// Another group, in the shard of "g" or in another.
-fn other(is_neighbour: bool) -> Arc<str> {
+pub(super) fn other(is_neighbour: bool) -> Arc<str> {
     let is_it = |id: &String| (store::shard_of(id) == store::shard_of("g")) == is_neighbour;
     (0..).map(|n| format!("n{n}")).find(is_it).expect("one of them").into()
 }
 
 impl Bench {
-    fn term(&self) -> u64 {
+    pub(super) fn term(&self) -> u64 {
         self.coordinator.0.journal.term()
     }
 
-    async fn send_as(
+    pub(super) async fn send_as(
         &self,
         group: &str,
         producer: (i64, i16),
@@ -41,7 +39,7 @@ impl Bench {
         given(self.coordinator.commit_pending(self.term(), group, producer, committer, commits)).await
     }
 
-    async fn send(&self, group: &str, partition: i32, offset: i64) -> Result<(), GroupError> {
+    pub(super) async fn send(&self, group: &str, partition: i32, offset: i64) -> Result<(), GroupError> {
         let commits = vec![commit_of(partition, offset)];
         let results = self.send_as(group, PRODUCER, &nobody(), commits).await?;
         results.into_iter().next().expect("one result")
@@ -59,7 +57,7 @@ impl Bench {
     }
 
     /// Whether the end is durable.
-    async fn end(&self, groups: &[&str], outcome: TransactionOutcome, value: u8) -> bool {
+    pub(super) async fn end(&self, groups: &[&str], outcome: TransactionOutcome, value: u8) -> bool {
         match self.queue_end(groups, outcome, value) {
             Ok(receipt) => receipt.await.is_ok(),
             Err(_) => false,
@@ -71,7 +69,7 @@ impl Bench {
     }
 
     /// What a reader is shown that requires stable offsets: `Err` when it is to ask again.
-    async fn stable_in(&self, group: &str, partition: i32) -> Result<Option<i64>, ()> {
+    pub(super) async fn stable_in(&self, group: &str, partition: i32) -> Result<Option<i64>, ()> {
         let found = self.fetched(group, FetchOf::These(vec![of(partition)]), true).await;
         match found.first() {
             None => Ok(None),
@@ -80,12 +78,12 @@ impl Bench {
         }
     }
 
-    async fn committed_in(&self, group: &str, partition: i32) -> Option<i64> {
+    pub(super) async fn committed_in(&self, group: &str, partition: i32) -> Option<i64> {
         let found = self.fetched(group, FetchOf::These(vec![of(partition)]), false).await;
         found.first().map(|(_, found)| committed(found).offset)
     }
 
-    fn row(&self) -> Option<u8> {
+    pub(super) fn row(&self) -> Option<u8> {
         let row = self.store.rows.get(KeySpace::Transactions, b"t").expect("read");
         row.and_then(|row| row.first().copied())
     }
@@ -409,112 +407,4 @@ async fn a_bad_pending_row_makes_its_shard_unavailable_and_ends_nothing_in_part(
         assert_eq!(ended.map(drop), Err(GroupError::CoordinatorNotAvailable));
     }
     assert_eq!((bench.row(), bench.stable_in(&far, 0).await), (None, Err(())));
-}
-
-/// Many transactions at once over the same groups, each told in another order, among plain commits and readers.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn transactions_that_end_at_once_do_not_wait_for_each_other_for_ever() {
-    let bench = Arc::new(Bench::new());
-    let names: Vec<Arc<str>> = (0..12).map(|n| Arc::from(format!("n{n}"))).collect();
-    let of_producer = |producer_id: i64| {
-        let (bench, mut names) = (bench.clone(), names.clone());
-        async move {
-            names.rotate_left(usize::try_from(producer_id).expect("small"));
-            for round in 0..40 {
-                let partition = i32::try_from(producer_id).expect("small");
-                let commits = || vec![commit_of(partition, round)];
-                for name in &names {
-                    let sent = bench.send_as(name, (producer_id, 0), &nobody(), commits()).await;
-                    assert_eq!(sent, Ok(vec![Ok(())]));
-                    let plain =
-                        bench.coordinator.commit(name, &nobody(), 9, vec![commit_of(99, round)], None);
-                    assert_eq!(given(plain).await, Ok(vec![Ok(())]));
-                }
-                let term = bench.term();
-                let ended =
-                    bench.coordinator.end_transaction(term, &names, producer_id, Commits, WriteBatch::new());
-                ended.expect("queued").await.expect("durable");
-                assert_eq!(bench.stable_in(&names[0], partition).await, Ok(Some(round)));
-                bench.list().await;
-            }
-        }
-    };
-    let tasks: Vec<_> = (0..4).map(|producer_id| tokio::spawn(of_producer(producer_id))).collect();
-    for task in tasks {
-        tokio::time::timeout(Duration::from_secs(60), task).await.expect("in time").expect("as it should");
-    }
-}
-
-/// What may happen before a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    None,
-    Fails,
-    /// It fails and takes effect all the same.
-    Unsure,
-    PowerCut,
-}
-
-fn fault() -> impl Strategy<Value = Fault> {
-    prop_oneof![
-        5 => Just(Fault::None),
-        1 => Just(Fault::Fails),
-        1 => Just(Fault::Unsure),
-        1 => Just(Fault::PowerCut),
-    ]
-}
-
-/// Transactions that each send their number to three groups and write it as their row: the row and all groups always name
-/// the same one. What was acknowledged is the least that is there.
-async fn run(transactions: Vec<(Vec<Fault>, bool)>) {
-    let (near, far) = (other(true), other(false));
-    let groups = ["g", &*near, &*far];
-    let mut bench = Bench::new();
-    let mut acknowledged = 0;
-    for (number, (faults, commits)) in (1u8..).zip(transactions) {
-        let mut is_sent = true;
-        for (step, fault) in faults.into_iter().enumerate() {
-            if fault == Fault::PowerCut {
-                bench = bench.after_power_cut(true);
-            }
-            bench.failing.store(fault == Fault::Fails, Ordering::SeqCst);
-            bench.unsure.store(fault == Fault::Unsure, Ordering::SeqCst);
-            if let Some(group) = groups.get(step) {
-                is_sent &= bench.send(group, 0, number.into()).await == Ok(());
-            } else if commits && is_sent {
-                if bench.end(&groups, Commits, number).await {
-                    acknowledged = number;
-                }
-            } else {
-                // The row stays as it is.
-                let row = bench.row().unwrap_or_default();
-                bench.end(&groups, Abort, row).await;
-            }
-            bench.failing.store(false, Ordering::SeqCst);
-            bench.unsure.store(false, Ordering::SeqCst);
-            let row = bench.row();
-            assert!(row.unwrap_or_default() >= acknowledged);
-            for group in groups {
-                let offset = bench.committed_in(group, 0).await;
-                assert_eq!(offset, row.map(i64::from).filter(|row| *row > 0), "{group} in {number}");
-            }
-        }
-        // The coordinator ends what it may have left behind.
-        let row = bench.row().unwrap_or_default();
-        assert!(bench.end(&groups, Abort, row).await);
-        for group in groups {
-            assert!(bench.stable_in(group, 0).await.is_ok());
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-    #[test]
-    fn the_row_and_the_offsets_agree_whatever_fails(
-        transactions in prop::collection::vec((prop::collection::vec(fault(), 4), any::<bool>()), 1..6)
-    ) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        runtime.expect("started").block_on(run(transactions));
-    }
 }
