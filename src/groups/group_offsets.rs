@@ -119,9 +119,9 @@ impl GroupOffsets {
         was_committed || was_pending
     }
 
-    /// The partitions for which something is committed or pending.
-    pub fn partitions(&self) -> BTreeSet<OffsetKey> {
-        self.committed.iter().map(|(of, _)| of).chain(self.pending.partitions()).collect()
+    /// The partitions for which something is committed or pending; those of both kinds come twice.
+    pub fn partitions(&self) -> impl Iterator<Item = OffsetKey> {
+        self.committed.iter().map(|(of, _)| of).chain(self.pending.partitions())
     }
 
     /// As [`Offsets::verify`].

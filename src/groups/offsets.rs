@@ -61,11 +61,6 @@ impl Offsets {
         self.0.get(&of).map(|kept| kept.order)
     }
 
-    /// The highest [order](Self::order); 0 without commits.
-    pub fn last_order(&self) -> u64 {
-        self.0.values().map(|kept| kept.order).max().unwrap_or(0)
-    }
-
     /// Whether the commit of a partition is to be compared with the log end before it is shown.
     pub fn is_unverified(&self, of: OffsetKey) -> bool {
         self.0.get(&of).is_some_and(|kept| kept.unverified)

@@ -116,9 +116,4 @@ impl PendingOffsets {
         let mut last = None;
         self.partitions.iter().map(|(of, _)| *of).filter(move |of| last.replace(*of) != Some(*of))
     }
-
-    /// The highest [order](PendingOffset::order); 0 when nothing is pending.
-    pub fn last_order(&self) -> u64 {
-        self.iter().map(|(_, _, pending)| pending.order).max().unwrap_or(0)
-    }
 }

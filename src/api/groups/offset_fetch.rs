@@ -210,3 +210,77 @@ fn parts(fetched: Option<Fetched>) -> (i16, i64, i32, StrBytes) {
         None => (NONE, -1, -1, StrBytes::default()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kafka_protocol::messages::offset_fetch_request::{
+        OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+    };
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::groups::offsets::CommittedOffset;
+    use crate::metadata::{Change, apply};
+
+    const TOPIC: Uuid = Uuid::from_u128(7);
+    const UNSTABLE: i16 = 88;
+
+    fn image() -> MetadataImage {
+        let topic =
+            Change::TopicCreated { name: "t".into(), id: TOPIC, partitions: 4, overrides: Arc::default() };
+        apply(&MetadataImage::empty("c", 1), &[topic])
+    }
+
+    fn request(version: i16) -> OffsetFetchRequest {
+        let name = TopicName(StrBytes::from_static_str("t"));
+        let partitions = vec![0, 1, 2];
+        if version < GROUPS_FROM {
+            let topic = OffsetFetchRequestTopic::default().with_name(name).with_partition_indexes(partitions);
+            return OffsetFetchRequest::default().with_require_stable(true).with_topics(Some(vec![topic]));
+        }
+        let topic = OffsetFetchRequestTopics::default().with_name(name).with_partition_indexes(partitions);
+        let group = OffsetFetchRequestGroup::default().with_topics(Some(vec![topic]));
+        OffsetFetchRequest::default().with_require_stable(true).with_groups(vec![group])
+    }
+
+    /// Partition 0 is unstable, partition 1 committed; of partition 2 there is nothing.
+    fn found() -> Vec<(OffsetKey, Fetched)> {
+        let committed = CommittedOffset {
+            offset: 5,
+            leader_epoch: 2,
+            metadata: "m".into(),
+            committed_at_ms: 0,
+            expires_at_ms: None,
+        };
+        let of = |partition| OffsetKey { topic: TOPIC, partition };
+        vec![(of(0), Fetched::Unstable), (of(1), Fetched::Committed(committed))]
+    }
+
+    /// KIP-447: the error is the partition's, in every version that can ask for it.
+    #[test]
+    fn an_unstable_partition_has_an_error_of_its_own() {
+        for version in 7..=9 {
+            let question = questions(version, request(version)).remove(0);
+            let mut shape = shaped(version, vec![answer(&image(), question, Ok(found()))]);
+            let shown: Vec<_> = if version < GROUPS_FROM {
+                assert_eq!(shape.error_code, NONE);
+                let partitions = shape.topics.remove(0).partitions.into_iter();
+                partitions
+                    .map(|p| (p.error_code, p.committed_offset, p.committed_leader_epoch, p.metadata))
+                    .collect()
+            } else {
+                let mut group = shape.groups.remove(0);
+                assert_eq!(group.error_code, NONE);
+                let partitions = group.topics.remove(0).partitions.into_iter();
+                partitions
+                    .map(|p| (p.error_code, p.committed_offset, p.committed_leader_epoch, p.metadata))
+                    .collect()
+            };
+            let text = |text| Some(StrBytes::from_static_str(text));
+            let expected = [(UNSTABLE, -1, -1, text("")), (NONE, 5, 2, text("m")), (NONE, -1, -1, text(""))];
+            assert_eq!(shown, expected, "v{version}");
+        }
+    }
+}

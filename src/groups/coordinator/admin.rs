@@ -90,7 +90,7 @@ impl Coordinator {
                 return (Err(error), changed);
             }
             access::drop_group(&mut entry.group, effects);
-            for of in entry.offsets.partitions() {
+            for of in entry.offsets.partitions().collect::<Vec<_>>() {
                 entry.offsets.remove(of, &mut changed);
             }
             (Ok(()), changed)

@@ -56,6 +56,8 @@ fn settings(was_clean: bool) -> Settings {
 struct Bench {
     store: Arc<HookedState>,
     failing: Arc<AtomicBool>,
+    /// True while writes take effect and are said to have failed.
+    unsure: Arc<AtomicBool>,
     /// True while no write is to come back.
     stuck: Arc<AtomicBool>,
     coordinator: Coordinator,
@@ -65,20 +67,25 @@ struct Bench {
 
 impl Bench {
     fn on(rows: MemoryState, was_clean: bool) -> Bench {
-        let (failing, stuck) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (fails, waits) = (failing.clone(), stuck.clone());
+        let flag = || Arc::new(AtomicBool::new(false));
+        let (failing, unsure, stuck) = (flag(), flag(), flag());
+        let (fails, is_unsure, waits) = (failing.clone(), unsure.clone(), stuck.clone());
         let store = Arc::new(HookedState::new(rows, move |rows, batch, durability| {
             while waits.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            if fails.load(Ordering::SeqCst) { Err(disk_error()) } else { rows.write(batch, durability) }
+            if fails.load(Ordering::SeqCst) {
+                return Err(disk_error());
+            }
+            rows.write(batch, durability)?;
+            if is_unsure.load(Ordering::SeqCst) { Err(disk_error()) } else { Ok(()) }
         }));
         let metrics = GroupMetrics::register(&prometheus::Registry::new()).expect("registered");
         let (queue, journal) = Journal::start(store.clone(), Durability::Synced, |_| {}).expect("started");
         let coordinator = Coordinator::new(store.clone(), queue, image, settings(was_clean), metrics);
         let stop = tokio::sync::watch::Sender::new(false);
         tokio::spawn(coordinator.clone().run_alarms(stop.subscribe()));
-        Bench { store, failing, stuck, coordinator, journal: Some(journal), stop }
+        Bench { store, failing, unsure, stuck, coordinator, journal: Some(journal), stop }
     }
 
     fn new() -> Bench {
@@ -88,6 +95,9 @@ impl Bench {
     /// The next process finds what was synced, and nothing else.
     fn after_power_cut(mut self, was_clean: bool) -> Bench {
         let rows = self.store.rows.reopen();
+        // What is on its way does not arrive.
+        self.failing.store(true, Ordering::SeqCst);
+        self.stuck.store(false, Ordering::SeqCst);
         self.stop.send_replace(true);
         if let Some(journal) = self.journal.take() {
             journal.stop();
@@ -381,3 +391,9 @@ async fn a_shard_that_is_given_up_is_read_again_after_what_was_queued() {
     assert_eq!(given(committing).await, Ok(vec![Ok(())]));
     assert_eq!(read.first().map(|(_, found)| committed(found).offset), Some(2));
 }
+
+#[path = "transactional_tests.rs"]
+mod transactional;
+
+#[path = "transactional_faults_tests.rs"]
+mod transactional_faults;

@@ -17,6 +17,7 @@ use crate::groups::error::GroupError;
 use crate::groups::group::{Context, Group};
 use crate::groups::group_offsets::ChangedOffsets;
 use crate::groups::offsets::CommittedOffset;
+use crate::groups::pending::PendingOffsets;
 use crate::groups::request::Committer;
 use crate::groups::store::{self, pending_offset};
 use crate::record::control::TransactionOutcome;
@@ -61,49 +62,29 @@ impl Coordinator {
                 return (Err(error), changed);
             }
             let room = ENDING_BYTES_MAX.saturating_sub(self.0.sizes.of_others(producer.0, id));
-            let results: Vec<Committed> = commits
-                .into_iter()
-                .map(|commit| self.keep_pending(entry, id, producer, commit, room, cx, &mut changed))
-                .collect();
+            let metadata_max = self.0.settings.metadata_bytes_max;
+            let results = commits.into_iter().map(|commit| {
+                let is_too_much = || bytes_with(entry.offsets.pending(), id, producer.0, &commit) > room;
+                if is_longer(&commit.metadata, metadata_max) || is_too_much() {
+                    return Err(GroupError::OffsetMetadataTooLarge);
+                }
+                let committed = CommittedOffset {
+                    offset: commit.offset,
+                    leader_epoch: commit.leader_epoch,
+                    metadata: commit.metadata,
+                    committed_at_ms: cx.now.wall_ms,
+                    expires_at_ms: None,
+                };
+                entry.offsets.commit_pending(producer, commit.of, committed, &mut changed);
+                Ok(())
+            });
+            let results: Vec<Committed> = results.collect();
             (Ok(results), changed)
         });
         if let Ok((Ok(results), _)) = &decided {
             self.0.metrics.observe_commits(results);
         }
         Held::decided(decided)
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn keep_pending(
-        &self,
-        entry: &mut Entry,
-        id: &Arc<str>,
-        producer: (i64, i16),
-        commit: Commit,
-        room: usize,
-        cx: &Context<'_>,
-        changed: &mut ChangedOffsets,
-    ) -> Committed {
-        if is_longer(&commit.metadata, self.0.settings.metadata_bytes_max) {
-            return Err(GroupError::OffsetMetadataTooLarge);
-        }
-        let pending = entry.offsets.pending();
-        let (count, metadata) = pending.size(producer.0);
-        let replaced = pending.get(producer.0, commit.of).map(|pending| pending.committed.metadata.len());
-        let count = count + usize::from(replaced.is_none());
-        let metadata = metadata + commit.metadata.len() - replaced.unwrap_or(0);
-        if pending_offset::ending_bytes(id, count, metadata) > room {
-            return Err(GroupError::OffsetMetadataTooLarge);
-        }
-        let committed = CommittedOffset {
-            offset: commit.offset,
-            leader_epoch: commit.leader_epoch,
-            metadata: commit.metadata,
-            committed_at_ms: cx.now.wall_ms,
-            expires_at_ms: None,
-        };
-        entry.offsets.commit_pending(producer, commit.of, committed, changed);
-        Ok(())
     }
 
     /// The end of a transaction in its groups, as one change with `rows`, which are the transaction's own: what the producer
@@ -233,4 +214,13 @@ fn may_commit(
         }
         None => Err(GroupError::IllegalGeneration),
     }
+}
+
+/// Bytes of the batch that ends a transaction, for what it has pending in this group and one commit more.
+fn bytes_with(pending: &PendingOffsets, group: &str, producer_id: i64, commit: &Commit) -> usize {
+    let (count, metadata) = pending.size(producer_id);
+    let replaced = pending.get(producer_id, commit.of).map(|pending| pending.committed.metadata.len());
+    let count = count + usize::from(replaced.is_none());
+    let metadata = metadata + commit.metadata.len() - replaced.unwrap_or(0);
+    pending_offset::ending_bytes(group, count, metadata)
 }
