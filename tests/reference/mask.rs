@@ -67,9 +67,16 @@ impl Mask {
     fn field(&mut self, name: &str, value: Value, is_answer: bool, messages: &mut Vec<String>) -> Value {
         match (name, value) {
             (_, Value::Struct(fields)) => {
-                let fields = fields
-                    .into_iter()
-                    .filter(|(name, _)| name != "unknown_tagged_fields" && name != "throttle_time_ms");
+                // Where a group is depends on its name, and that on the run.
+                let is_of_groups =
+                    fields.iter().any(|(_, value)| *value == Value::Text("__consumer_offsets".into()));
+                let fields =
+                    fields.into_iter().map(|(name, value)| match name == "partitions" && is_of_groups {
+                        true => (name, Value::Word("<a partition of groups>".into())),
+                        false => (name, value),
+                    });
+                let fields =
+                    fields.filter(|(name, _)| name != "unknown_tagged_fields" && name != "throttle_time_ms");
                 let fields = fields
                     .map(|(name, value)| {
                         let value = self.field(&name, value, is_answer, messages);
