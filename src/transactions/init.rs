@@ -132,3 +132,7 @@ impl Transaction {
         Ok(Init::Ready(self.producer()))
     }
 }
+
+#[cfg(test)]
+#[path = "init_tests.rs"]
+mod tests;

@@ -20,5 +20,8 @@ pub mod store;
 pub mod transaction;
 
 #[cfg(test)]
+mod testing;
+
+#[cfg(test)]
 #[path = "model_tests.rs"]
 mod model_tests;
