@@ -36,3 +36,46 @@ impl Transaction {
         Adoption::Mine(Row::Changed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::TransactionOutcome::Commit;
+    use crate::transactions::end::EndRequest;
+    use crate::transactions::testing::{START_MS, begun, ongoing, partition, producer};
+    use crate::transactions::transaction::Protocol;
+
+    #[test]
+    fn what_the_present_producer_left_is_taken_in() {
+        let mut of = begun(3);
+        assert_eq!(of.adopt(producer(3), partition(0), START_MS + 1), Adoption::Mine(Row::Changed));
+        assert_eq!((of.state, of.started_at_ms), (State::Ongoing, START_MS + 1));
+        assert_eq!(of.adopt(producer(3), partition(0), START_MS + 2), Adoption::Mine(Row::Unchanged));
+        assert_eq!(of.adopt(producer(3), partition(1), START_MS + 2), Adoption::Mine(Row::Changed));
+        assert_eq!((of.partitions.len(), of.started_at_ms), (2, START_MS + 1));
+    }
+
+    #[test]
+    fn what_others_left_is_not() {
+        for of in [begun(3), ongoing(3)] {
+            for stranger in [producer(2), producer(4), Producer { id: 99, epoch: 3 }] {
+                let mut asked = of.clone();
+                assert_eq!(asked.adopt(stranger, partition(0), START_MS), Adoption::NotMine);
+                assert_eq!(asked, of);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_being_ended_is_left_to_that() {
+        for protocol in [Protocol::First, Protocol::Second] {
+            let mut of = ongoing(3);
+            let request = EndRequest { producer: producer(3), outcome: Commit, protocol };
+            assert!(of.end(request, None, START_MS).is_ok());
+            let before = of.clone();
+            assert_eq!(of.adopt(producer(3), partition(0), START_MS), Adoption::Ending);
+            assert_eq!(of.adopt(producer(3), partition(1), START_MS), Adoption::NotMine);
+            assert_eq!(of, before);
+        }
+    }
+}

@@ -183,3 +183,7 @@ fn refusal(state: State, outcome: TransactionOutcome) -> Refused {
     };
     error.into()
 }
+
+#[cfg(test)]
+#[path = "end_tests.rs"]
+mod tests;

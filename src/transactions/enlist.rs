@@ -145,3 +145,112 @@ impl Transaction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::TransactionOutcome::Commit;
+    use crate::transactions::end::EndRequest;
+    use crate::transactions::testing::{START_MS, begun, group, ongoing, partition, producer};
+    use crate::transactions::transaction::Protocol;
+
+    #[test]
+    fn the_first_partition_begins_the_transaction_and_the_same_again_changes_nothing() {
+        let mut of = begun(3);
+        assert_eq!(of.enlist(producer(3), &[partition(0)], START_MS + 1), Ok(Row::Changed));
+        assert_eq!((of.state, of.started_at_ms), (State::Ongoing, START_MS + 1));
+        let before = of.clone();
+        assert_eq!(of.enlist(producer(3), &[partition(0)], START_MS + 2), Ok(Row::Unchanged));
+        assert_eq!(of.enlist(producer(3), &[], START_MS + 2), Ok(Row::Unchanged));
+        assert_eq!(of, before);
+        assert_eq!(of.enlist(producer(3), &[partition(0), partition(1)], START_MS + 3), Ok(Row::Changed));
+        assert_eq!(
+            (of.partitions.len(), of.started_at_ms, of.updated_at_ms),
+            (2, START_MS + 1, START_MS + 3)
+        );
+    }
+
+    #[test]
+    fn the_next_transaction_begins_with_nothing() {
+        let mut of = ongoing(3);
+        let request = EndRequest { producer: producer(3), outcome: Commit, protocol: Protocol::First };
+        assert!(of.end(request, None, START_MS).is_ok());
+        of.complete(START_MS);
+        assert_eq!(of.verify(producer(3), partition(0)), Err(TransactionError::TransactionAbortable));
+        assert_eq!(of.enlist(producer(3), &[], START_MS + 7), Ok(Row::Changed), "it begins");
+        assert_eq!((of.state, of.started_at_ms, of.partitions.len()), (State::Ongoing, START_MS + 7, 0));
+    }
+
+    #[test]
+    fn only_the_present_producer_is_taken() {
+        let of = ongoing(3);
+        let errors = [
+            (Producer { id: 99, epoch: 3 }, TransactionError::InvalidProducerIdMapping),
+            (Producer { id: 99, epoch: 9 }, TransactionError::InvalidProducerIdMapping),
+            (producer(2), TransactionError::ProducerFenced),
+            (producer(4), TransactionError::ProducerFenced),
+            (producer(-1), TransactionError::ProducerFenced),
+        ];
+        for (stranger, error) in errors {
+            let mut asked = of.clone();
+            assert_eq!(asked.enlist(stranger, &[partition(0)], START_MS), Err(error.clone()));
+            assert_eq!(asked.enlist_group(stranger, &group("g"), START_MS), Err(error.clone()));
+            assert_eq!(asked.enlist_offsets(stranger, &group("g"), START_MS), Err(error.clone()));
+            assert_eq!(asked.verify_offsets(stranger, &group("g"), START_MS), Err(error.clone()));
+            assert_eq!(asked.verify(stranger, partition(0)), Err(error));
+            assert_eq!(asked, of);
+        }
+    }
+
+    #[test]
+    fn a_partition_must_be_enlisted_itself() {
+        let of = ongoing(3);
+        assert_eq!(of.verify(producer(3), partition(0)), Ok(()));
+        assert_eq!(of.verify(producer(3), partition(1)), Err(TransactionError::TransactionAbortable));
+        let other_topic = TopicPartition { topic: uuid::Uuid::from_u128(2), partition: 0 };
+        assert_eq!(of.verify(producer(3), other_topic), Err(TransactionError::TransactionAbortable));
+        assert_eq!(begun(3).verify(producer(3), partition(0)), Err(TransactionError::TransactionAbortable));
+    }
+
+    #[test]
+    fn a_group_is_enlisted_with_its_shard_and_noted_when_it_has_offsets() {
+        // "Aa" and "BB" have one hash.
+        let (one, two, far) = (group("g.Aa"), group("g.BB"), group("elsewhere"));
+        assert_eq!(shard_of(&one), shard_of(&two));
+        assert_ne!(shard_of(&one), shard_of(&far));
+        let mut of = begun(3);
+        assert_eq!(
+            of.verify_offsets(producer(3), &one, START_MS),
+            Err(TransactionError::TransactionAbortable)
+        );
+        assert_eq!(of.enlist_group(producer(3), &one, START_MS), Ok(Row::Changed));
+        assert_eq!(of.state, State::Ongoing);
+        assert_eq!(of.enlist_group(producer(3), &two, START_MS), Ok(Row::Unchanged));
+        assert_eq!(of.groups.len(), 1);
+        assert_eq!(of.verify_offsets(producer(3), &two, START_MS), Ok(Row::Changed));
+        assert_eq!(of.verify_offsets(producer(3), &two, START_MS), Ok(Row::Unchanged));
+        assert_eq!(of.groups.len(), 2);
+        assert_eq!(
+            of.verify_offsets(producer(3), &far, START_MS),
+            Err(TransactionError::TransactionAbortable)
+        );
+        assert_eq!(of.enlist_offsets(producer(3), &far, START_MS), Ok(Row::Changed));
+        assert_eq!(of.enlist_offsets(producer(3), &far, START_MS), Ok(Row::Unchanged));
+    }
+
+    #[test]
+    fn the_groups_of_a_transaction_are_bounded() {
+        let mut of = begun(3);
+        let long = "x".repeat(30_000);
+        let mut taken = 0;
+        while of.enlist_offsets(producer(3), &group(&format!("{long}{taken}")), START_MS).is_ok() {
+            taken += 1;
+            assert!(taken < 100);
+        }
+        assert_eq!(taken, 8);
+        let before = of.clone();
+        let more = of.enlist_offsets(producer(3), &group(&long), START_MS);
+        assert_eq!((more, &of), (Err(TransactionError::InvalidRequest), &before));
+        assert_eq!(of.enlist_offsets(producer(3), &group(&format!("{long}0")), START_MS), Ok(Row::Unchanged));
+    }
+}

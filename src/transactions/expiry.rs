@@ -49,3 +49,62 @@ pub struct Expired {
     /// What is to be done when that is durable; `None` when it had touched nothing.
     pub ending: Option<Ending>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::TransactionOutcome::Abort;
+    use crate::transactions::testing::{START_MS, TIMEOUT_MS, begun, ongoing, partition, producer};
+    use crate::transactions::transaction::{LAST_EPOCH, Producer};
+
+    const DEADLINE_MS: i64 = START_MS + TIMEOUT_MS as i64;
+
+    #[test]
+    fn a_transaction_is_overdue_after_its_timeout_whatever_it_does_meanwhile() {
+        let mut of = ongoing(3);
+        assert!(of.enlist(producer(3), &[partition(1)], START_MS + 1000).is_ok());
+        assert_eq!(of.deadline_ms(), Some(DEADLINE_MS));
+        assert_eq!(of.expire(None, DEADLINE_MS), Ok(None));
+        let expired = of.expire(None, DEADLINE_MS + 1).expect("no id is needed").expect("it is overdue");
+        let ending = expired.ending.expect("it touched something");
+        assert_eq!((ending.outcome, ending.producer_epoch, ending.partitions.len()), (Abort, 4, 2));
+        assert_eq!((of.state, of.producer_epoch), (State::PrepareAbort, 4));
+        assert_eq!(of.expire(None, i64::MAX), Ok(None), "it is over");
+        of.complete(DEADLINE_MS + 2);
+        assert_eq!(of.expire(None, i64::MAX), Ok(None));
+        assert_eq!(begun(3).expire(None, i64::MAX), Ok(None));
+    }
+
+    #[test]
+    fn an_overdue_transaction_of_nothing_is_over_at_once() {
+        let mut of = begun(3);
+        assert!(of.enlist(producer(3), &[], START_MS).is_ok());
+        assert_eq!(of.expire(None, DEADLINE_MS + 1), Ok(Some(Expired { ending: None })));
+        assert_eq!((of.state, of.producer_epoch), (State::CompleteAbort, 4));
+    }
+
+    #[test]
+    fn the_last_epoch_can_be_overdue_too() {
+        let mut of = ongoing(LAST_EPOCH);
+        let before = of.clone();
+        assert_eq!(of.expire(None, DEADLINE_MS + 1), Err(Refused::NeedsProducerId));
+        assert_eq!(of, before);
+        assert!(matches!(of.expire(Some(8), DEADLINE_MS + 1), Ok(Some(_))));
+        of.complete(DEADLINE_MS + 1);
+        assert_eq!(of.producer(), Producer { id: 8, epoch: 0 });
+    }
+
+    #[test]
+    fn an_id_is_forgotten_when_it_was_not_used_for_long() {
+        let of = begun(3);
+        assert!(!of.is_forgettable(100, START_MS + 99));
+        assert!(of.is_forgettable(100, START_MS + 100));
+        assert!(!of.is_forgettable(i64::MAX, i64::MAX - 1));
+        let mut of = ongoing(3);
+        assert!(!of.is_forgettable(100, i64::MAX));
+        assert!(of.expire(None, DEADLINE_MS + 1).is_ok());
+        assert!(!of.is_forgettable(100, i64::MAX), "its markers are not written");
+        of.complete(DEADLINE_MS + 1);
+        assert!(of.is_forgettable(100, DEADLINE_MS + 101) && !of.is_forgettable(100, DEADLINE_MS + 100));
+    }
+}

@@ -108,28 +108,31 @@ impl Transaction {
     fn next_epoch(&mut self, request: InitRequest, spare: Option<i64>, now_ms: i64) -> Result<Init, Refused> {
         let is_present = |epoch| epoch == self.producer_epoch;
         let expected_epoch = request.expected.map(|expected| expected.epoch);
-        let (next, last_producer_epoch) = if expected_epoch.is_none_or(is_present) {
+        if expected_epoch.is_none_or(is_present) {
             let next = if self.is_exhausted() {
                 Producer { id: spare.ok_or(Refused::NeedsProducerId)?, epoch: 0 }
             } else {
                 Producer { id: self.producer_id, epoch: self.producer_epoch + 1 }
             };
             // Whoever had the present epoch has lost it, unless it is the one that asks.
-            (next, if expected_epoch.is_some() { self.producer_epoch } else { NO_EPOCH })
+            self.last_producer_epoch = if expected_epoch.is_some() { self.producer_epoch } else { NO_EPOCH };
+            self.touch(now_ms);
+            self.producer_id = next.id;
+            self.producer_epoch = next.epoch;
         } else if expected_epoch == Some(self.last_producer_epoch) {
             // Asked again, because the answer was lost. No other producer has asked since: it would have made the last
-            // epoch forgotten.
-            (self.producer(), self.last_producer_epoch)
+            // epoch forgotten. The producer id before stays known, so that this can be lost and asked again as well.
+            self.updated_at_ms = now_ms;
         } else {
             return Err(TransactionError::ProducerFenced.into());
-        };
-        self.touch(now_ms);
-        self.producer_id = next.id;
-        self.producer_epoch = next.epoch;
-        self.last_producer_epoch = last_producer_epoch;
+        }
         self.timeout_ms = request.timeout_ms;
         self.state = State::Empty;
         self.started_at_ms = -1;
-        Ok(Init::Ready(next))
+        Ok(Init::Ready(self.producer()))
     }
 }
+
+#[cfg(test)]
+#[path = "init_tests.rs"]
+mod tests;

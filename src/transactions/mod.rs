@@ -23,5 +23,8 @@ pub mod transaction;
 pub use transaction::{Producer, Protocol, State, TopicPartition};
 
 #[cfg(test)]
+mod testing;
+
+#[cfg(test)]
 #[path = "model_tests.rs"]
 mod model_tests;

@@ -1,6 +1,8 @@
 //! What differs from run to run is given a name: member ids, topic ids, ports, the run's own suffix.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use bytes::{Buf, Bytes};
 use kafka_protocol::ResponseError;
@@ -9,6 +11,7 @@ use kafka_protocol::protocol::Decodable;
 
 use super::records;
 use super::requests::SUBSCRIPTION_VERSION;
+use super::support::batch;
 use super::value::Value;
 
 /// Length of a UUID with hyphens.
@@ -17,8 +20,6 @@ const UUID_LEN: usize = 36;
 const BASE64_LEN: usize = 22;
 /// Topics of coordinators that no script is about. They are there once somebody has asked for them.
 const NOT_SHOWN: [&str; 2] = ["__transaction_state", "__share_group_state"];
-/// The time of all records that scripts send. What is later is the broker's clock.
-pub const SCRIPT_TIME_MS: i64 = 1_700_000_000_000;
 /// The UUID of no topic.
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -34,6 +35,8 @@ pub struct Mask {
 impl Mask {
     /// `run` is in every name that the script gives, so that a broker can be asked more than once.
     pub fn new(script: &str, run: &str) -> Mask {
+        // Before anything that a broker does.
+        script_time_ms();
         Mask {
             prefix: format!("{script}."),
             suffix: format!("--{run}"),
@@ -67,9 +70,16 @@ impl Mask {
     fn field(&mut self, name: &str, value: Value, is_answer: bool, messages: &mut Vec<String>) -> Value {
         match (name, value) {
             (_, Value::Struct(fields)) => {
-                let fields = fields
-                    .into_iter()
-                    .filter(|(name, _)| name != "unknown_tagged_fields" && name != "throttle_time_ms");
+                // Where a group is depends on its name, and that on the run.
+                let is_of_groups =
+                    fields.iter().any(|(_, value)| *value == Value::Text("__consumer_offsets".into()));
+                let fields =
+                    fields.into_iter().map(|(name, value)| match name == "partitions" && is_of_groups {
+                        true => (name, Value::Word("<a partition of groups>".into())),
+                        false => (name, value),
+                    });
+                let fields =
+                    fields.filter(|(name, _)| name != "unknown_tagged_fields" && name != "throttle_time_ms");
                 let fields = fields
                     .map(|(name, value)| {
                         let value = self.field(&name, value, is_answer, messages);
@@ -91,11 +101,10 @@ impl Mask {
             (name, Value::Word(id)) if name.contains("producer_id") => {
                 Value::Word(self.producer(&id, is_answer))
             }
-            ("transaction_start_time_ms" | "timestamp" | "last_timestamp", Value::Word(time))
-                if time.parse().is_ok_and(|time: i64| time > SCRIPT_TIME_MS) =>
-            {
-                Value::Word("<time>".into())
-            }
+            (
+                "transaction_start_time_ms" | "timestamp" | "last_timestamp" | "log_append_time_ms",
+                Value::Word(time),
+            ) => Value::Word(time_name(time)),
             ("records", Value::Bytes(bytes)) => {
                 let named = |id: i64| self.known_producer(&id.to_string());
                 Value::Word(records::shown(&unescaped(&bytes), named))
@@ -213,6 +222,21 @@ fn error_name(code: &str) -> String {
         upper.push(letter.to_ascii_uppercase());
     }
     upper
+}
+
+/// The time of all records that scripts send, milliseconds since the epoch. A broker would soon remove old ones.
+pub fn script_time_ms() -> i64 {
+    static AT: LazyLock<i64> = LazyLock::new(batch::now_ms);
+    *AT
+}
+
+/// Times that brokers and scripts take from the clock have names. Others have a meaning.
+fn time_name(time: String) -> String {
+    match time.parse().map(|at: i64| at.cmp(&script_time_ms())) {
+        Ok(Ordering::Equal) => "<script's time>".into(),
+        Ok(Ordering::Greater) => "<time>".into(),
+        _ => time,
+    }
 }
 
 /// What a consumer says of itself in the classic protocol, when it says that.

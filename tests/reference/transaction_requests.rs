@@ -17,7 +17,7 @@ use kafka_protocol::messages::{
 };
 use tidelog::record::BatchBuilder;
 
-use super::mask::SCRIPT_TIME_MS;
+use super::mask::script_time_ms;
 use super::requests::{LONG_MS, group, some, text, topic};
 use super::support::{batch, request};
 
@@ -143,7 +143,7 @@ pub fn end(id: &str, of: Producer, committed: bool) -> EndTxnRequest {
         .with_committed(committed)
 }
 
-/// A transactional batch. All batches of scripts have the same time, so that they have the same bytes.
+/// A transactional batch. All batches of scripts have the same time.
 pub fn records(of: Producer, sequence: i32, values: &[&str]) -> Bytes {
     built(batch_of(of, sequence, values).transactional(true))
 }
@@ -154,7 +154,7 @@ pub fn plain_records(of: Producer, sequence: i32, values: &[&str]) -> Bytes {
 }
 
 fn batch_of(of: Producer, sequence: i32, values: &[&str]) -> BatchBuilder {
-    batch::builder(SCRIPT_TIME_MS, values).producer(of.id, of.epoch, sequence)
+    batch::builder(script_time_ms(), values).producer(of.id, of.epoch, sequence)
 }
 
 fn built(batch: BatchBuilder) -> Bytes {

@@ -124,3 +124,80 @@ pub fn read_value(value: &[u8]) -> Result<EndingRow, BadRow> {
     reader.end()?;
     Ok(ending)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn any_from() -> impl Strategy<Value = OpenFrom> {
+        prop_oneof![(0i64..).prop_map(OpenFrom::Offset), Just(OpenFrom::Nothing), Just(OpenFrom::NotKnown)]
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(
+            id in ".{0,40}", serial: u64, producer_id: i64, producer_epoch: i16, commits: bool,
+            partitions in prop::collection::btree_map((0u128..4, any::<i32>()), any_from(), 0..12),
+        ) {
+            let row_key = key(&id, serial);
+            prop_assert_eq!(read_key(&row_key), Ok((id.as_str(), serial)));
+            prop_assert!(read_key(&row_key[..row_key.len() - 1]).is_err());
+            let partitions = partitions.into_iter().map(|((topic, partition), from)| {
+                (TopicPartition { topic: Uuid::from_u128(topic), partition }, from)
+            });
+            let outcome = if commits { TransactionOutcome::Commit } else { TransactionOutcome::Abort };
+            let ending = EndingRow { producer_id, producer_epoch, outcome, partitions: partitions.collect() };
+            let bytes = value(&ending);
+            prop_assert_eq!(read_value(&bytes), Ok(ending));
+            prop_assert!(read_value(&bytes[..bytes.len() - 1]).is_err());
+            prop_assert!(read_value(&[&bytes[..], &[0]].concat()).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(mut bytes: Vec<u8>) {
+            if let Ok((id, serial)) = read_key(&bytes) {
+                prop_assert_eq!(key(id, serial), bytes.clone());
+            }
+            bytes.insert(0, VERSION);
+            let _ = read_value(&bytes);
+        }
+
+        #[test]
+        fn endings_are_read_in_the_order_of_their_transactions(id in ".{0,40}", a: u64, b: u64) {
+            prop_assert_eq!(key(&id, a).cmp(&key(&id, b)), a.cmp(&b));
+        }
+    }
+
+    #[test]
+    fn bytes_on_disk() {
+        let of = |partition| TopicPartition { topic: Uuid::from_u128(1), partition };
+        let partitions =
+            [(of(0), OpenFrom::Offset(258)), (of(1), OpenFrom::Nothing), (of(2), OpenFrom::NotKnown)];
+        let ending = EndingRow {
+            producer_id: 7,
+            producer_epoch: 3,
+            outcome: TransactionOutcome::Commit,
+            partitions: partitions.into(),
+        };
+        let mut expected = vec![1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 3, 1, 0, 0, 0, 1];
+        expected.extend([0; 15]);
+        expected.extend([1, 0, 0, 0, 3]);
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+        expected.extend([0, 0, 0, 1]);
+        expected.extend([0xff; 8]);
+        expected.extend([0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe]);
+        assert_eq!(value(&ending), expected);
+    }
+
+    #[test]
+    fn a_partition_is_asked_where_its_transaction_begins() {
+        let mut transaction = crate::transactions::testing::ongoing(3);
+        let Ok(Some(ending)) = transaction.fence(None, 0) else { panic!("{transaction:?}") };
+        let row = EndingRow::new(&ending, |of| OpenFrom::Offset(of.partition.into()));
+        assert_eq!(row.producer_epoch, 4);
+        let partitions: Vec<_> = row.partitions.into_iter().collect();
+        assert_eq!(partitions, [(crate::transactions::testing::partition(0), OpenFrom::Offset(0))]);
+    }
+}

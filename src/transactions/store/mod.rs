@@ -99,3 +99,27 @@ fn read_partitions<T>(
     }
     Ok(partitions)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_kafkas_partitions() {
+        // Java: Math.abs("…".hashCode()) % 50.
+        for (id, shard) in [("a", 47), ("flights", 9), ("polygenelubricants", 0), ("ü", 2)] {
+            assert_eq!(shard_of(id), shard, "{id}");
+        }
+    }
+
+    #[test]
+    fn keys_on_disk() {
+        assert_eq!(transaction::key("a"), [47, 0, 1, b'a']);
+        assert_eq!(ending::key("a", 258), [47, 0, 1, b'a', 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert!(transaction::read_key(&[46, 0, 1, b'a']).is_err(), "the shard must be the id's");
+        assert!(transaction::read_key(&[47, 0, 1, b'a', 0]).is_err());
+        assert!(ending::read_key(&[47, 0, 1, b'a']).is_err());
+        let longest = "x".repeat(TRANSACTIONAL_ID_BYTES_MAX);
+        assert_eq!(transaction::read_key(&transaction::key(&longest)), Ok(longest.as_str()));
+    }
+}

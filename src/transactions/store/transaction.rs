@@ -121,3 +121,137 @@ fn read_groups(reader: &mut Reader<'_>) -> Result<BTreeSet<std::sync::Arc<str>>,
     }
     Ok(groups)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transactions::transaction::TopicPartition;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn any_transaction() -> impl Strategy<Value = Transaction> {
+        let stored = vec![State::Empty, State::Ongoing, State::CompleteCommit, State::CompleteAbort];
+        let partitions = prop::collection::btree_set((0u128..4, any::<i32>()), 0..12);
+        (
+            (0i64.., any::<i64>(), 0i16.., any::<i16>(), any::<i32>(), prop::sample::select(stored)),
+            (partitions, prop::collection::btree_set(".{0,20}", 0..5)),
+            (any::<i64>(), any::<i64>(), any::<bool>(), any::<u64>()),
+        )
+            .prop_map(
+                |(of, (partitions, groups), (started_at_ms, updated_at_ms, second, serial))| {
+                    let is_open = of.5 == State::Ongoing;
+                    let partitions = partitions.into_iter().map(|(topic, partition)| TopicPartition {
+                        topic: Uuid::from_u128(topic),
+                        partition,
+                    });
+                    Transaction {
+                        producer_id: of.0,
+                        previous_producer_id: of.1,
+                        producer_epoch: of.2,
+                        last_producer_epoch: of.3,
+                        next_producer_id: None,
+                        timeout_ms: of.4,
+                        state: of.5,
+                        partitions: partitions.filter(|_| is_open).collect(),
+                        groups: groups.into_iter().filter(|_| is_open).map(Into::into).collect(),
+                        started_at_ms,
+                        updated_at_ms,
+                        ended_with: if second { Protocol::Second } else { Protocol::First },
+                        serial,
+                    }
+                },
+            )
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(id in ".{0,40}", transaction in any_transaction()) {
+            let row_key = key(&id);
+            prop_assert_eq!(read_key(&row_key), Ok(id.as_str()));
+            prop_assert!(read_key(&row_key[..row_key.len() - 1]).is_err());
+            let bytes = value(&transaction);
+            prop_assert_eq!(read_value(&bytes), Ok(transaction));
+            prop_assert!(read_value(&bytes[..bytes.len() - 1]).is_err());
+            prop_assert!(read_value(&[&bytes[..], &[0]].concat()).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(mut bytes: Vec<u8>) {
+            if let Ok(id) = read_key(&bytes) {
+                prop_assert_eq!(key(id), bytes.clone());
+            }
+            bytes.insert(0, VERSION);
+            let _ = read_value(&bytes);
+        }
+
+        #[test]
+        fn damage_is_noticed_or_harmless(transaction in any_transaction(), at: prop::sample::Index, bit in 0u8..8) {
+            let mut bytes = value(&transaction);
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            if let Ok(read) = read_value(&bytes) {
+                // What is read can be written and read again.
+                prop_assert_eq!(read_value(&value(&read)), Ok(read));
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_on_disk() {
+        let transaction = Transaction {
+            producer_id: 258,
+            previous_producer_id: 7,
+            producer_epoch: 3,
+            last_producer_epoch: -1,
+            next_producer_id: None,
+            timeout_ms: 5,
+            state: State::Ongoing,
+            partitions: [(1, 0), (1, 6), (2, 0)]
+                .map(|(topic, partition)| TopicPartition { topic: Uuid::from_u128(topic), partition })
+                .into(),
+            groups: ["g".into()].into(),
+            started_at_ms: -1,
+            updated_at_ms: 4,
+            ended_with: Protocol::Second,
+            serial: 9,
+        };
+        let mut expected = vec![1, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 7, 0, 3, 0xff, 0xff];
+        expected.extend([0, 0, 0, 5, 1, 2]);
+        expected.extend([0xff; 8]);
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 9]);
+        expected.extend([0, 0, 0, 2]);
+        expected.extend([0; 15]);
+        expected.extend([1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 6]);
+        expected.extend([0; 15]);
+        expected.extend([2, 0, 0, 0, 1, 0, 0, 0, 0]);
+        expected.extend([0, 0, 0, 1, 0, 0, 0, 1, b'g']);
+        assert_eq!(value(&transaction), expected);
+    }
+
+    #[test]
+    fn a_decided_transaction_is_stored_as_complete() {
+        for (prepared, complete) in
+            [(State::PrepareCommit, State::CompleteCommit), (State::PrepareAbort, State::CompleteAbort)]
+        {
+            let mut decided = crate::transactions::testing::ongoing(3);
+            decided.state = prepared;
+            decided.next_producer_id = Some(8);
+            let read = read_value(&value(&decided)).expect("readable");
+            assert_eq!((read.state, read.producer_id, read.producer_epoch), (complete, 8, 0));
+            assert!(read.partitions.is_empty());
+        }
+    }
+
+    #[test]
+    fn rows_that_cannot_be_are_not_taken() {
+        let row = value(&crate::transactions::testing::ongoing(3));
+        let state = 1 + 8 + 8 + 2 + 2 + 4;
+        for (at, byte) in
+            [(0, 2), (1, 0x80), (17, 0x80), (state, 0), (state, 2), (state, 3), (state, 6), (state + 1, 0)]
+        {
+            let mut changed = row.clone();
+            changed[at] = byte;
+            assert!(read_value(&changed).is_err(), "{at} {byte}");
+        }
+    }
+}

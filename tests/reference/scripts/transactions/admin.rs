@@ -127,8 +127,9 @@ fn write_txn_markers() {
         let absent = s.name("absent");
         let (a, of) = producer(s, "a");
         write(s, &a, of, &topic, 0, 0, "a1");
-        s.step("of an older epoch, and for what there is not");
+        s.step("of no epoch");
         s.call("x", 1, &write_markers(vec![marker(of.at(-1), false, &topic, &[0])]));
+        s.step("for what there is not");
         s.call("x", 1, &write_markers(vec![marker(of, false, &absent, &[0])]));
         s.call("x", 1, &write_markers(vec![marker(of, false, &topic, &[9])]));
         s.call("x", 1, &write_markers(vec![]));

@@ -4,14 +4,15 @@ use kafka_protocol::messages::InitProducerIdRequest;
 
 use super::{enlist, producer};
 use crate::play::play;
-use crate::transaction_requests::{Producer, add, describe, end, init, init_again, transactional};
+use crate::transaction_requests::{Producer, add, describe, end, init, init_again};
 
 #[test]
 fn init_producer_id() {
     play("init-producer-id", |s| {
         for version in 0..=5 {
             s.step(&format!("v{version} of no transactional id"));
-            s.call("x", version, &InitProducerIdRequest::default().with_transaction_timeout_ms(0));
+            s.call("x", version, &InitProducerIdRequest::default().with_transactional_id(None));
+            s.call("x", version, &init("").with_transactional_id(None).with_transaction_timeout_ms(-1));
             s.step(&format!("v{version} of an empty one"));
             s.call("x", version, &init(""));
             s.step(&format!("v{version} of a new one, again, and again"));
@@ -24,8 +25,7 @@ fn init_producer_id() {
             for timeout in [0, -1, i32::MIN, 1, 900_000, 900_001, i32::MAX] {
                 s.call("x", version, &init(&id).with_transaction_timeout_ms(timeout));
             }
-            let empty = InitProducerIdRequest::default().with_transactional_id(Some(transactional("")));
-            s.call("x", version, &empty);
+            s.call("x", version, &init("").with_transaction_timeout_ms(0));
         }
     });
 }

@@ -31,8 +31,6 @@ fn txn_offset_commit() {
         for version in 0..=5 {
             let group = s.name(&format!("g{version}"));
             let (id, given) = producer(s, &format!("v{version}"));
-            s.step(&format!("v{version} of a group that is not enlisted"));
-            s.call("x", version, &commit_in(&id, given, &group, &[(&topic, 0, 1)]));
             s.step(&format!("v{version} of others"));
             let offsets = &[(topic.as_str(), 0, 2)];
             s.call("x", version, &commit_in(&id, given.plus(1), &group, offsets));
@@ -40,6 +38,8 @@ fn txn_offset_commit() {
             s.call("x", version, &commit_in(&s.name("unknown"), given, &group, offsets));
             s.call("x", version, &commit_in("", given, &group, offsets));
             s.call("x", version, &commit_in(&id, given, "", offsets));
+            s.step(&format!("v{version} of a group that is not enlisted"));
+            s.call("x", version, &commit_in(&id, given, &group, &[(&topic, 0, 1)]));
             s.step(&format!("v{version} of an enlisted group"));
             s.quiet(3, &add_offsets(&id, given, &group));
             s.call("x", version, &commit_in(&id, given, &group, &[(&topic, 0, 5), (&topic, 1, 6)]));

@@ -37,6 +37,9 @@ fn produce_in_a_transaction() {
             s.call("x", version, &one(s, version, Some(&id), &topic, 0, records(of, 2, &["c"])));
             s.step(&format!("v{version} with a wrong sequence"));
             s.call("x", version, &one(s, version, Some(&id), &topic, 0, records(of, 7, &["d"])));
+            s.step(&format!("v{version} what is not transactional, within"));
+            s.call("x", version, &one(s, version, Some(&id), &topic, 0, plain_records(of, 3, &["d"])));
+            s.call("x", version, &one(s, version, None, &topic, 0, plain_records(of, 3, &["d"])));
             s.step(&format!("v{version} with other epochs"));
             s.call("x", version, &one(s, version, Some(&id), &topic, 0, records(of.plus(1), 0, &["d"])));
             s.call("x", version, &one(s, version, Some(&id), &topic, 2, records(of.plus(1), 0, &["d"])));
@@ -48,9 +51,6 @@ fn produce_in_a_transaction() {
             s.step(&format!("v{version} without a transactional id"));
             s.call("x", version, &one(s, version, None, &topic, 2, records(of, 0, &["d"])));
             s.call("x", version, &one(s, version, None, &topic, 0, records(of, 3, &["d"])));
-            s.step(&format!("v{version} what is not transactional, within"));
-            s.call("x", version, &one(s, version, Some(&id), &topic, 0, plain_records(of, 3, &["d"])));
-            s.call("x", version, &one(s, version, None, &topic, 0, plain_records(of, 3, &["d"])));
             s.step(&format!("v{version} after the end"));
             let next = ended(s, &id, of, true);
             s.call("x", version, &one(s, version, Some(&id), &topic, 0, records(of, 3, &["late"])));
@@ -134,7 +134,7 @@ fn produce_without_a_transaction() {
         s.call("x", 6, &list_committed(&topic, 0, -1));
         ended(s, &id, of, true);
         s.step("an idempotent producer that says it is transactional");
-        let plain = s.quiet(4, &InitProducerIdRequest::default().with_transaction_timeout_ms(0));
+        let plain = s.quiet(4, &InitProducerIdRequest::default().with_transactional_id(None));
         s.know_producer(plain.producer_id.0);
         let plain = Producer::of(&plain);
         s.call("x", 11, &produce(Some(&s.name("none")), vec![(&topic, 1, records(plain, 0, &["a"]))]));

@@ -1,6 +1,7 @@
 //! Fetch and ListOffsets beside open, committed and aborted transactions.
 
 use super::{ended, producer, write};
+use crate::mask::script_time_ms;
 use crate::play::play;
 use crate::script::Script;
 use crate::support::request::list_offsets;
@@ -62,7 +63,7 @@ fn read_committed() {
             s.call("x", 12, &fetch_committed(&topic, 0, from));
         }
         s.step("by time, at the edge of what is stable");
-        for timestamp in [0, 1_700_000_000_000, 1_700_000_000_001] {
+        for timestamp in [0, script_time_ms(), script_time_ms() + 1] {
             s.call("x", 7, &list_committed(&topic, 0, timestamp));
         }
         s.step("all is over");
