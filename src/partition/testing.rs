@@ -123,11 +123,6 @@ pub fn transactional(producer_id: i64, epoch: i16, sequence: i32, records: i32) 
     built(BatchBuilder::new().producer(producer_id, epoch, sequence).transactional(true), records)
 }
 
-/// A batch of an idempotent producer.
-pub fn idempotent(producer_id: i64, epoch: i16, sequence: i32, records: i32) -> Validated {
-    built(BatchBuilder::new().producer(producer_id, epoch, sequence), records)
-}
-
 /// A batch of nobody.
 pub fn plain(records: i32) -> Validated {
     built(BatchBuilder::new(), records)
