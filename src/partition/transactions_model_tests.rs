@@ -32,6 +32,7 @@ enum Step {
         bumps: bool,
     },
     Roll,
+    Release,
     Checkpoint,
     Delete {
         parts: u8,
@@ -74,6 +75,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..PRODUCERS, outcome, any::<bool>())
             .prop_map(|(producer, outcome, bumps)| Step::End { producer, outcome, bumps }),
         2 => Just(Step::Roll),
+        1 => Just(Step::Release),
         2 => Just(Step::Checkpoint),
         1 => any::<u8>().prop_map(|parts| Step::Delete { parts }),
         1 => Just(Step::Reopen),
@@ -222,6 +224,7 @@ impl World {
                 self.push(appended.base_offset, appended.end_offset, Some(producer), Some(outcome));
             }
             Step::Roll => partition.inner.lock().log.roll(0).unwrap(),
+            Step::Release => partition.inner.lock().log.release_idle().unwrap(),
             Step::Checkpoint => {
                 self.bench.settle();
                 self.older_point = partition.checkpointed().recovery_point;

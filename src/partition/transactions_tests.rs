@@ -316,3 +316,57 @@ fn a_transaction_whose_marker_was_cut_off_is_open_again() {
     found.settle();
     assert_eq!(consume(partition, 0, 1 << 20), (vec![2, 4, 6, 7], vec![scripted_entries()[0]]));
 }
+
+#[test]
+fn waiting_fetches_wake_when_the_last_stable_offset_moves() {
+    let bench = Bench::new(&[]);
+    let partition = &bench.partition;
+    partition.append_enlisted(&transactional(1, 0, 0, 2), 0, false).unwrap();
+    bench.settle();
+    let notify = Arc::new(tokio::sync::Notify::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let woken = || {
+        let wait =
+            async { tokio::time::timeout(std::time::Duration::from_secs(30), notify.notified()).await };
+        runtime.block_on(wait).expect("woken");
+    };
+    let _watch = partition.watch_for_fetch(notify.clone());
+    partition.append_marker(marker(1, 0, Commit), 0).unwrap();
+    woken();
+    assert_eq!(partition.last_stable_offset(), 3);
+    partition.append_enlisted(&transactional(1, 0, 2, 2), 0, false).unwrap();
+    woken();
+    assert_eq!((partition.high_watermark(), partition.last_stable_offset()), (5, 3));
+    partition.delete_records(4).unwrap();
+    woken();
+    assert_eq!(partition.last_stable_offset(), 4);
+}
+
+/// Cutting a log takes back the ends of transactions: the index follows through all its segments.
+#[test]
+fn a_truncated_log_forgets_what_was_aborted_above() {
+    let bench = Bench::new(&[]);
+    let partition = &bench.partition;
+    for number in 0..4 {
+        partition.append_enlisted(&transactional(1, 0, number, 1), 0, false).unwrap();
+        partition.append_marker(marker(1, 0, Abort), 0).unwrap();
+        if number % 2 == 1 {
+            partition.inner.lock().log.roll(0).unwrap();
+        }
+    }
+    bench.settle();
+    let mut inner = partition.inner.lock();
+    let ends = |log: &crate::storage::segment::Log| {
+        log.aborted(0, i64::MAX).unwrap().iter().map(|entry| entry.last_offset).collect::<Vec<_>>()
+    };
+    assert_eq!(ends(&inner.log), [1, 3, 5, 7]);
+    inner.log.truncate_to(6, 0).unwrap();
+    assert_eq!(ends(&inner.log), [1, 3, 5]);
+    inner.log.truncate_to(3, 0).unwrap();
+    assert_eq!(ends(&inner.log), [1]);
+    inner.log.append_aborted(aborted(7, 0, 3, 4));
+    assert_eq!(ends(&inner.log), [1, 3]);
+    assert_eq!(fs::metadata(segment_path(bench.log_dir(), 0, ".txnindex")).unwrap().len(), 68);
+    inner.log.truncate_to(0, 0).unwrap();
+    assert_eq!(ends(&inner.log), [0i64; 0]);
+}
