@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use tidelog::record::{BatchHeader, crc_matches};
+use tidelog::record::{BatchHeader, EndMarker, crc_matches};
 use tidelog::storage::segment::{
-    FileCache, Log, LogConfig, OpenOptions, Recovery, StorageError, StorageErrorKind,
+    AbortedTransaction, FileCache, Log, LogConfig, OpenOptions, Recovery, Replay, StorageError,
+    StorageErrorKind,
 };
 
 #[path = "../allocation_limit.rs"]
@@ -105,6 +106,19 @@ impl Input {
     }
 }
 
+/// Follows no batches.
+struct Nobody;
+
+impl Replay for Nobody {
+    fn begin(&mut self, _needed: i64) -> i64 {
+        i64::MAX
+    }
+
+    fn batch(&mut self, _: &BatchHeader, _: Option<&EndMarker>) -> Option<AbortedTransaction> {
+        None
+    }
+}
+
 fn open(dir: &Path, clean: bool, recovery_point: i64) -> Result<(Log, Recovery), StorageError> {
     let options = OpenOptions {
         // Entries so dense that a few hundred bytes have some.
@@ -117,8 +131,7 @@ fn open(dir: &Path, clean: bool, recovery_point: i64) -> Result<(Log, Recovery),
         recovery_point,
         log_start_offset: 0,
         now_ms: 0,
-        replay_from: i64::MAX,
-        on_batch: &mut |_| {},
+        replay: &mut Nobody,
     };
     Log::open(dir, options)
 }

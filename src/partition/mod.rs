@@ -28,7 +28,13 @@ pub mod producers;
 pub mod read;
 pub mod registry;
 mod snapshots;
+#[cfg(test)]
+mod testing;
 pub mod transactions;
+#[cfg(test)]
+mod transactions_model_tests;
+#[cfg(test)]
+mod transactions_tests;
 
 pub use error::{AppendError, OffsetError, ReadError};
 pub use handle::{Partition, PartitionId};

@@ -426,13 +426,14 @@ impl Replay for ProducerReplay<'_> {
     }
 
     fn batch(&mut self, header: &BatchHeader, marker: Option<&EndMarker>) -> Option<AbortedTransaction> {
-        match marker {
-            Some(marker) => self.producers.end(marker, header.base_offset, header.max_timestamp, self.now_ms),
-            None => {
-                self.producers.replay(header, self.now_ms);
-                None
-            }
-        }
+        let Some(marker) = marker else {
+            self.producers.replay(header, self.now_ms);
+            return None;
+        };
+        let aborted = self.producers.end(marker, header.base_offset, header.max_timestamp, self.now_ms);
+        // What is in a log that is opened is committed.
+        self.producers.settle(i64::MAX);
+        aborted
     }
 }
 

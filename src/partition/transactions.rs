@@ -14,6 +14,11 @@ impl Partition {
         self.inner.lock().producers.open_transactions().collect()
     }
 
+    /// The open transaction that began first, which is what holds readers at read_committed back.
+    pub fn oldest_open_transaction(&self) -> Option<OpenTransaction> {
+        self.inner.lock().producers.open_transactions().next()
+    }
+
     /// Whether a transaction is open.
     pub fn has_open_transactions(&self) -> bool {
         self.inner.lock().producers.has_open_transactions()

@@ -173,7 +173,8 @@ impl Fetch {
         };
         match partition.read(request, now_ms) {
             Ok(outcome) => shape(target.key.partition, outcome),
-            Err(error) => (refused(target.key.partition, error.code()), None),
+            // Kafka tells nothing of aborted transactions where it could not read.
+            Err(error) => (refused(target.key.partition, error.code()).with_aborted_transactions(None), None),
         }
     }
 

@@ -263,3 +263,7 @@ impl Entries<'_> {
         Ok(Some(entries))
     }
 }
+
+#[cfg(test)]
+#[path = "txn_index_tests.rs"]
+mod tests;
