@@ -19,7 +19,7 @@ pub struct Appended {
     pub base_offset: i64,
     /// Offset after the last record: acks=all waits until the high watermark reaches it.
     pub end_offset: i64,
-    /// Timestamp given to the records by LogAppendTime, or -1.
+    /// Timestamp given to the records by LogAppendTime, or -1. Of a repeat, as in Kafka, that of its batch.
     pub log_append_time_ms: i64,
     /// Log start offset at that time.
     pub log_start_offset: i64,
@@ -117,7 +117,7 @@ impl Partition {
             return Ok(Appended {
                 base_offset: earlier.first_offset(),
                 end_offset: earlier.last_offset + 1,
-                log_append_time_ms: if header.is_log_append_time() { earlier.timestamp } else { -1 },
+                log_append_time_ms: earlier.timestamp,
                 log_start_offset: inner.log.start_offset(),
             });
         }

@@ -69,7 +69,7 @@ pub fn handle(context: &Context, correlation_id: i32, request: ProduceRequest) -
         for (index_at, partition_data) in data.partition_data.into_iter().enumerate() {
             let index = partition_data.index;
             let outcome = match (&refused, &topic) {
-                (Some(refused), _) => Err(Failure::from_code(refused.code())),
+                (Some(refused), _) => Err(Failure::of_whole(*refused)),
                 (None, Err(code)) => Err(Failure::from_code(*code)),
                 (None, Ok(topic)) => {
                     append(context, topic, request.transactional_id.as_ref(), partition_data, acks, now_ms)
@@ -303,6 +303,12 @@ impl Failure {
         Failure { code, log_start_offset: -1, message: None, record_errors: Vec::new() }
     }
 
+    fn of_whole(refused: ResponseError) -> Failure {
+        let message = (refused == ResponseError::InvalidProducerIdMapping)
+            .then(|| "Transactional records contained more than one producer ID".to_owned());
+        Failure { message, ..Failure::from_code(refused.code()) }
+    }
+
     fn from_append(error: &AppendError, partition: &Partition) -> Failure {
         let record_errors = match error {
             AppendError::Invalid(
@@ -320,7 +326,11 @@ impl Failure {
 
     fn from_transaction(error: &TransactionError, version: i16) -> Failure {
         let code = shape::produce_code(error, version);
-        Failure { message: Some(error.to_string()), ..Failure::from_code(code) }
+        // As Kafka has it: what the client knows by the code alone has no words.
+        let says_more =
+            [ResponseError::InvalidTxnState, ResponseError::NotEnoughReplicas].map(|known| known.code());
+        let message = says_more.contains(&code).then(|| error.to_string());
+        Failure { message, ..Failure::from_code(code) }
     }
 
     fn into_response(self, index: i32, version: i16) -> PartitionProduceResponse {

@@ -6,18 +6,24 @@ use kafka_protocol::messages::describe_producers_request::DescribeProducersReque
 use kafka_protocol::messages::describe_producers_response::{
     DescribeProducersResponse, PartitionResponse, ProducerState, TopicResponse,
 };
+use kafka_protocol::protocol::StrBytes;
 
 use crate::api::context::Context;
 use crate::api::error_code::ToCode;
 use crate::metadata::Topic;
+
+const NO_TOPIC: &str = "This server does not host this topic-partition.";
 
 /// Describes each partition.
 pub fn handle(context: &Context, request: DescribeProducersRequest) -> DescribeProducersResponse {
     let image = context.services.image();
     let topics = request.topics.into_iter().map(|wanted| {
         let topic = image.topic(&wanted.name);
+        // As in Kafka, a topic that does not exist is told in words, and a partition that does not is not.
+        let message = topic.is_none().then(|| StrBytes::from_static_str(NO_TOPIC));
         let partitions = wanted.partition_indexes.iter().map(|index| {
-            let response = PartitionResponse::default().with_partition_index(*index).with_error_message(None);
+            let response =
+                PartitionResponse::default().with_partition_index(*index).with_error_message(message.clone());
             match producers(context, topic.map(|topic| &**topic), *index) {
                 Ok(producers) => response.with_active_producers(producers),
                 Err(code) => response.with_error_code(code),

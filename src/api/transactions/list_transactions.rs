@@ -18,6 +18,9 @@ use crate::transactions::coordinator::Listed;
 /// Bytes that a compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
+/// States that Kafka knows by name and shows nobody.
+const NEVER_SHOWN: [&str; 2] = ["Dead", "PrepareEpochFence"];
+
 /// Which ids are wanted.
 struct Filter {
     states: HashSet<State>,
@@ -37,6 +40,7 @@ pub fn handle(context: &Context, request: ListTransactionsRequest) -> Answering<
     for name in request.state_filters {
         match State::by_name(&name) {
             Some(state) => drop(states.insert(state)),
+            None if NEVER_SHOWN.contains(&&*name) => {}
             None => unknown.push(name),
         }
     }

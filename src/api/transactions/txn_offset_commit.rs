@@ -40,6 +40,10 @@ pub fn handle(context: &Context, request: TxnOffsetCommitRequest) -> Answering<T
             }));
         }
     }
+    if request.group_id.is_empty() {
+        let code = ResponseError::InvalidGroupId.code();
+        return Answering::Now(shaped(&request, &exists, |_| Some(code)));
+    }
     if commits.is_empty() {
         return Answering::Now(shaped(&request, &exists, |_| None));
     }
@@ -76,7 +80,8 @@ pub fn handle(context: &Context, request: TxnOffsetCommitRequest) -> Answering<T
     }
 }
 
-/// `code` gives the code of the n-th partition that exists. A topic that comes twice is answered once, as in Kafka.
+/// `code` gives the code of the n-th partition that exists. As in Kafka a topic that comes twice is answered once where some
+/// partition of the request does not exist.
 fn shaped(
     request: &TxnOffsetCommitRequest,
     exists: &[bool],
@@ -84,12 +89,15 @@ fn shaped(
 ) -> TxnOffsetCommitResponse {
     let mut topics: Vec<TxnOffsetCommitResponseTopic> = Vec::with_capacity(request.topics.len());
     let mut places: HashMap<&TopicName, usize> = HashMap::new();
+    let some_missing = exists.contains(&false);
     let (mut exists, mut existing) = (exists.iter(), 0);
     for topic in request.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
-        let place = *places.entry(&topic.name).or_insert_with(|| {
+        let earlier = places.get(&topic.name).copied().filter(|_| some_missing);
+        let place = earlier.unwrap_or_else(|| {
             topics.push(TxnOffsetCommitResponseTopic::default().with_name(topic.name.clone()));
             topics.len() - 1
         });
+        places.insert(&topic.name, place);
         for partition in &topic.partitions {
             let code = match exists.next() {
                 Some(true) => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::shard::Shard;
 use super::{Coordinator, Decided, check_id};
 use crate::groups::store::shard_of;
 use crate::transactions::error::TransactionError;
@@ -51,7 +52,9 @@ impl Coordinator {
         let describe = || {
             check_id(id)?;
             let mut shard = self.shard(id)?;
-            let described = shard.ids.get(id).map(described).ok_or(TransactionError::TransactionalIdNotFound);
+            let described =
+                shard.ids.get_key_value(id).map(|(id, known)| described(known, shown(&shard, id, known)));
+            let described = described.ok_or(TransactionError::TransactionalIdNotFound);
             Ok(Decided::when(described, shard.receipt()))
         };
         describe().unwrap_or_else(|error| Decided::Now(Err(error)))
@@ -69,7 +72,7 @@ impl Coordinator {
             let listed = shard.ids.iter().map(|(id, known)| Listed {
                 transactional_id: id.clone(),
                 producer_id: known.producer_id,
-                state: known.state,
+                state: shown(&shard, id, known),
                 started_at_ms: known.started_at_ms,
             });
             found.extend(listed.filter(|listed| admits(listed)));
@@ -87,13 +90,24 @@ impl Coordinator {
     }
 }
 
-fn described(transaction: &Transaction) -> Described {
+/// A transaction is shown as complete when readers see it so: when its markers are durable.
+fn shown(shard: &Shard, id: &Arc<str>, transaction: &Transaction) -> State {
+    let last = transaction.serial.checked_sub(1).map(|serial| (id.clone(), serial));
+    let is_unsettled = last.is_some_and(|last| shard.unsettled.contains_key(&last));
+    match transaction.state {
+        State::CompleteCommit if is_unsettled => State::PrepareCommit,
+        State::CompleteAbort if is_unsettled => State::PrepareAbort,
+        state => state,
+    }
+}
+
+fn described(transaction: &Transaction, state: State) -> Described {
     let mut offsets_partitions: Vec<i32> =
         transaction.groups.iter().map(|group| i32::from(shard_of(group))).collect();
     offsets_partitions.sort_unstable();
     offsets_partitions.dedup();
     Described {
-        state: transaction.state.name(),
+        state: state.name(),
         producer: transaction.producer(),
         timeout_ms: transaction.timeout_ms,
         started_at_ms: Some(transaction.started_at_ms).filter(|started| *started >= 0),
