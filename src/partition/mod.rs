@@ -23,6 +23,7 @@ pub mod flusher;
 pub mod handle;
 pub mod maintenance;
 pub mod metrics;
+mod producer_replay;
 pub mod producer_snapshot;
 pub mod producers;
 pub mod read;

@@ -13,14 +13,11 @@ use uuid::Uuid;
 use super::checkpoints::Checkpointed;
 use super::flusher::{FILES_SYNCED_SINGLY, Flusher, sync, sync_file_system};
 use super::handle::{Opened, Partition, PartitionId};
-use super::producers::Producers;
+use super::producer_replay::ProducerReplay;
 use super::snapshots;
 use crate::config::TopicConfig;
-use crate::record::{BatchHeader, EndMarker};
 use crate::storage::segment::space::Disk;
-use crate::storage::segment::{
-    AbortedTransaction, FileCache, Log, LogConfig, OpenOptions, Replay, StorageError,
-};
+use crate::storage::segment::{FileCache, Log, LogConfig, OpenOptions, StorageError};
 
 /// Why a partition cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -400,40 +397,6 @@ impl Registry {
     /// What the checkpoint files held for a partition that has not been opened since.
     pub fn checkpoint_at_start(&self, topic: &str, index: i32) -> Checkpointed {
         self.checkpoints.get(&(topic.to_owned(), index)).map(|entry| *entry.value()).unwrap_or_default()
-    }
-}
-
-/// Rebuilds the producers of a log that is opened: from a snapshot, and the batches behind it.
-struct ProducerReplay<'a> {
-    dir: &'a Path,
-    snapshots_end: i64,
-    now_ms: i64,
-    producers: Producers,
-    from: i64,
-}
-
-impl<'a> ProducerReplay<'a> {
-    fn new(dir: &'a Path, snapshots_end: i64, now_ms: i64) -> Self {
-        ProducerReplay { dir, snapshots_end, now_ms, producers: Producers::default(), from: 0 }
-    }
-}
-
-impl Replay for ProducerReplay<'_> {
-    fn begin(&mut self, needed: i64) -> i64 {
-        (self.producers, self.from) =
-            snapshots::choose(self.dir, needed.min(self.snapshots_end), self.now_ms);
-        self.from
-    }
-
-    fn batch(&mut self, header: &BatchHeader, marker: Option<&EndMarker>) -> Option<AbortedTransaction> {
-        let Some(marker) = marker else {
-            self.producers.replay(header, self.now_ms);
-            return None;
-        };
-        let aborted = self.producers.end(marker, header.base_offset, header.max_timestamp, self.now_ms);
-        // What is in a log that is opened is committed.
-        self.producers.settle(i64::MAX);
-        aborted
     }
 }
 

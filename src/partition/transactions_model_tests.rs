@@ -33,6 +33,7 @@ enum Step {
     },
     Roll,
     Release,
+    Snapshot,
     Checkpoint,
     Delete {
         parts: u8,
@@ -76,6 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(producer, outcome, bumps)| Step::End { producer, outcome, bumps }),
         2 => Just(Step::Roll),
         1 => Just(Step::Release),
+        3 => Just(Step::Snapshot),
         2 => Just(Step::Checkpoint),
         1 => any::<u8>().prop_map(|parts| Step::Delete { parts }),
         1 => Just(Step::Reopen),
@@ -225,11 +227,13 @@ impl World {
             }
             Step::Roll => partition.inner.lock().log.roll(0).unwrap(),
             Step::Release => partition.inner.lock().log.release_idle().unwrap(),
+            Step::Snapshot => {
+                let end = partition.log_end_offset();
+                partition.write_producer_snapshot(&mut partition.inner.lock(), end);
+            }
             Step::Checkpoint => {
                 self.bench.settle();
                 self.older_point = partition.checkpointed().recovery_point;
-                let end = partition.log_end_offset();
-                partition.write_producer_snapshot(&mut partition.inner.lock(), end);
                 partition.advance_recovery_point();
             }
             Step::Delete { parts } => {

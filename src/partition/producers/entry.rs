@@ -87,12 +87,12 @@ impl ProducerEntry {
         self.batches.back().map_or(-1, |batch| batch.last_sequence)
     }
 
-    /// The remembered batch that `header` repeats.
+    /// The newest remembered batch that `header` repeats.
     pub(super) fn repeated(&self, header: &BatchHeader) -> Option<BatchMeta> {
         let same = |batch: &&BatchMeta| {
             batch.first_sequence() == header.base_sequence && batch.last_sequence == header.last_sequence()
         };
-        self.batches.iter().find(same).copied().filter(|_| self.epoch == header.producer_epoch)
+        self.batches.iter().rev().find(same).copied().filter(|_| self.epoch == header.producer_epoch)
     }
 
     /// Takes another epoch, in which sequences begin anew.

@@ -3,6 +3,7 @@
 //! ```text
 //! log       the order of steps: create, append, roll, flush, close
 //! recover   open: what is trusted, verified, cut off      scan  verify one segment
+//! replay    follow the batches of a log that is opened
 //! read      by offset and by timestamp                    trim  shorten at either end
 //! active    the segment written to      sealed   any other, and look-ups in both
 //! index     entries in a file: offset_index, time_index   walk  from batch to batch
@@ -28,6 +29,7 @@ mod log;
 mod offset_index;
 mod read;
 mod recover;
+mod replay;
 pub mod retain;
 mod scan;
 mod sealed;
@@ -50,6 +52,7 @@ pub use error::{ReadError, StorageError, StorageErrorKind};
 pub use files::{DEFAULT_OPEN_FILES, FileCache, FileHandle, SyncTicket};
 pub use log::{Appended, Log, LogConfig};
 pub use read::{LogSlice, TimestampBatch};
-pub use recover::{OpenOptions, Recovery, Replay};
+pub use recover::{OpenOptions, Recovery};
+pub use replay::Replay;
 pub use retain::SegmentInfo;
 pub use txn_index::AbortedTransaction;

@@ -12,15 +12,11 @@ use super::files::{FileCache, FileHandle, LogDir};
 use super::index::Entry;
 use super::log::{Log, LogConfig};
 use super::offset_index::OffsetEntry;
+use super::replay::{AbortedBySegment, Observer, Replay, load_aborted};
 use super::scan::scan;
 use super::sealed::{Files, Sealed};
 use super::time_index::TimeEntry;
 use super::txn_index::{AbortedTransaction, TxnIndex};
-use super::walk::Located;
-use crate::record::{BatchHeader, EndMarker};
-
-/// A larger control batch is not read: no marker is one.
-const MARKER_MAX: usize = 4096;
 
 /// How to open a log.
 pub struct OpenOptions<'a> {
@@ -39,18 +35,6 @@ pub struct OpenOptions<'a> {
     pub now_ms: i64,
     /// Who follows the batches.
     pub replay: &'a mut dyn Replay,
-}
-
-/// Rebuilds, from the batches of a log that is opened, what the log itself does not know.
-pub trait Replay {
-    /// Begins. Returns the offset from which batches are wanted. Aborted transactions that ended at or above `needed` may be
-    /// missing in their index: to have them completed, begin at or below it. After an orderly stop it is usually
-    /// `i64::MAX`.
-    fn begin(&mut self, needed: i64) -> i64;
-
-    /// Takes the next batch, with the marker it holds if it ends a transaction. Returns the transaction if it was aborted
-    /// and had records.
-    fn batch(&mut self, header: &BatchHeader, marker: Option<&EndMarker>) -> Option<AbortedTransaction>;
 }
 
 /// What opening had to do.
@@ -77,7 +61,8 @@ impl Log {
         let bases = super::swap::settle(path)?;
         let (epochs, epochs_lost) = load_epochs(path, bases.is_empty())?;
         let dir = LogDir::new(path, options.files.clone());
-        let (aborted, needed) = load_aborted(&dir, &bases, &options)?;
+        let durable = if options.clean { i64::MAX } else { options.recovery_point };
+        let (aborted, needed) = load_aborted(&dir, &bases, durable)?;
         let mut opening = Opening {
             replay_from: options.replay.begin(needed),
             dir,
@@ -106,39 +91,10 @@ fn load_epochs(path: &Path, empty: bool) -> Result<(LeaderEpochs, bool), Storage
     }
 }
 
-/// The aborted transactions of each segment, cut to what is sound and durable, and the offset from which they must be
-/// completed.
-fn load_aborted(
-    dir: &Arc<LogDir>,
-    bases: &[i64],
-    options: &OpenOptions<'_>,
-) -> Result<(Vec<Option<Box<TxnIndex>>>, i64), StorageError> {
-    let durable = if options.clean { i64::MAX } else { options.recovery_point };
-    let mut needed = durable;
-    let mut aborted = Vec::with_capacity(bases.len());
-    for (index, &base) in bases.iter().enumerate() {
-        if !TxnIndex::exists(&dir.path, base) {
-            aborted.push(None);
-            continue;
-        }
-        let bound = bases.get(index + 1).copied().unwrap_or(i64::MAX);
-        let mut checked = TxnIndex::open(dir, base, bound)?;
-        if let Some(lost_from) = checked.lost_from {
-            tracing::warn!(path = %checked.index.file().path().display(), lost_from, "aborted transactions are completed from the batches");
-            needed = needed.min(lost_from);
-        }
-        if checked.lost_from.is_some() || checked.index.last_offset() >= durable {
-            checked.index.truncate_to(durable)?;
-        }
-        aborted.push(Some(Box::new(checked.index)));
-    }
-    Ok((aborted, needed))
-}
-
 struct Opening<'a> {
     dir: Arc<LogDir>,
     /// Aborted transactions of the segments that are not loaded yet, by their place.
-    aborted: Vec<Option<Box<TxnIndex>>>,
+    aborted: AbortedBySegment,
     replay_from: i64,
     epochs: LeaderEpochs,
     stored_epochs: LeaderEpochs,
@@ -425,42 +381,6 @@ impl Opening<'_> {
         }
         Ok((log, self.recovery))
     }
-}
-
-/// Takes what it needs from each batch that passes.
-struct Observer<'a> {
-    epochs: &'a mut LeaderEpochs,
-    replay_from: i64,
-    replay: &'a mut dyn Replay,
-}
-
-impl Observer<'_> {
-    fn observe(
-        &mut self,
-        log: &Arc<FileHandle>,
-        batch: &Located,
-    ) -> Result<Option<AbortedTransaction>, StorageError> {
-        let header = &batch.header;
-        if self.epochs.latest().is_none_or(|latest| header.partition_leader_epoch > latest) {
-            self.epochs.assign(header.partition_leader_epoch, header.base_offset);
-        }
-        if header.base_offset < self.replay_from {
-            return Ok(None);
-        }
-        let marker = marker(log, batch)?;
-        Ok(self.replay.batch(header, marker.as_ref()))
-    }
-}
-
-/// The marker in a batch. Only control batches are read whole.
-fn marker(log: &Arc<FileHandle>, batch: &Located) -> Result<Option<EndMarker>, StorageError> {
-    let size = batch.header.size_in_bytes();
-    if !batch.header.is_control() || size > MARKER_MAX {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; size];
-    let filled = log.read_at(&mut bytes, batch.position)?;
-    Ok(EndMarker::parse(&batch.header, &bytes[..filled]))
 }
 
 fn file_length(path: &Path) -> Result<Option<u64>, StorageError> {

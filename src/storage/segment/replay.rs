@@ -1,0 +1,92 @@
+//! Following the batches of a log that is opened: for what the log does not know, and for which transactions were aborted.
+
+use std::sync::Arc;
+
+use super::epochs::LeaderEpochs;
+use super::error::StorageError;
+use super::files::{FileHandle, LogDir};
+use super::txn_index::{AbortedTransaction, TxnIndex};
+use super::walk::Located;
+use crate::record::{BatchHeader, EndMarker};
+
+/// A larger control batch is not read: no marker is one.
+const MARKER_MAX: usize = 4096;
+
+/// Rebuilds, from the batches of a log that is opened, what the log itself does not know.
+pub trait Replay {
+    /// Begins. Returns the offset from which batches are wanted. Aborted transactions that ended at or above `needed` may be
+    /// missing in their index: to have them completed, begin at or below it. After an orderly stop it is usually
+    /// `i64::MAX`.
+    fn begin(&mut self, needed: i64) -> i64;
+
+    /// Takes the next batch, with the marker it holds if it ends a transaction. Returns the transaction if it was aborted
+    /// and had records.
+    fn batch(&mut self, header: &BatchHeader, marker: Option<&EndMarker>) -> Option<AbortedTransaction>;
+}
+
+/// The aborted transactions of each segment, where there are any.
+pub(super) type AbortedBySegment = Vec<Option<Box<TxnIndex>>>;
+
+/// The aborted transactions of each segment, cut to what is sound and ended below `durable`, and the offset from which they
+/// must be completed.
+pub(super) fn load_aborted(
+    dir: &Arc<LogDir>,
+    bases: &[i64],
+    durable: i64,
+) -> Result<(AbortedBySegment, i64), StorageError> {
+    let mut needed = durable;
+    let mut aborted = Vec::with_capacity(bases.len());
+    for (index, &base) in bases.iter().enumerate() {
+        if !TxnIndex::exists(&dir.path, base) {
+            aborted.push(None);
+            continue;
+        }
+        let bound = bases.get(index + 1).copied().unwrap_or(i64::MAX);
+        let mut checked = TxnIndex::open(dir, base, bound)?;
+        if let Some(lost_from) = checked.lost_from {
+            tracing::warn!(path = %checked.index.file().path().display(), lost_from, "aborted transactions are completed from the batches");
+            needed = needed.min(lost_from);
+        }
+        if checked.lost_from.is_some() || checked.index.last_offset() >= durable {
+            checked.index.truncate_to(durable)?;
+        }
+        aborted.push(Some(Box::new(checked.index)));
+    }
+    Ok((aborted, needed))
+}
+
+/// Takes what it needs from each batch that passes.
+pub(super) struct Observer<'a> {
+    pub epochs: &'a mut LeaderEpochs,
+    pub replay_from: i64,
+    pub replay: &'a mut dyn Replay,
+}
+
+impl Observer<'_> {
+    pub fn observe(
+        &mut self,
+        log: &Arc<FileHandle>,
+        batch: &Located,
+    ) -> Result<Option<AbortedTransaction>, StorageError> {
+        let header = &batch.header;
+        if self.epochs.latest().is_none_or(|latest| header.partition_leader_epoch > latest) {
+            self.epochs.assign(header.partition_leader_epoch, header.base_offset);
+        }
+        if header.base_offset < self.replay_from {
+            return Ok(None);
+        }
+        let marker = marker(log, batch)?;
+        Ok(self.replay.batch(header, marker.as_ref()))
+    }
+}
+
+/// The marker in a batch. Only control batches are read whole.
+fn marker(log: &Arc<FileHandle>, batch: &Located) -> Result<Option<EndMarker>, StorageError> {
+    let size = batch.header.size_in_bytes();
+    if !batch.header.is_control() || size > MARKER_MAX {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; size];
+    let filled = log.read_at(&mut bytes, batch.position)?;
+    Ok(EndMarker::parse(&batch.header, &bytes[..filled]))
+}
