@@ -20,8 +20,6 @@ pub mod store;
 pub mod transaction;
 
 #[cfg(test)]
-mod testing;
-
+mod model;
 #[cfg(test)]
-#[path = "model_tests.rs"]
-mod model_tests;
+mod testing;
