@@ -17,9 +17,14 @@ const SERVER_ERROR: &str =
 const REGEX: &str = "A subscription by pattern is resolved in the heartbeat that brings it; Kafka resolves it afterwards, one epoch later.";
 const OFFSETS: &str = "The parts of __consumer_offsets are opened when they are first used, and it has 50 of them whatever the settings say.";
 const GONE: &str = "A group that was known by its offsets alone goes with the last of them.";
+const STALE: &str = "InitProducerId with an epoch that was fenced is refused while the present producer has a transaction; Kafka aborts that transaction.";
+const REPEATED: &str = "EndTxn with the epoch before counts as a repetition only if the last transaction ended with that epoch; Kafka takes a producer that was fenced for it.";
+const NOTHING: &str =
+    "A request for no transaction is answered; Kafka leaves AddPartitionsToTxn of none without an answer.";
 
 /// All of them. One that does not occur any more fails its script.
 pub const MEANT: &[Difference] = &[
+    meant("add-partitions-in-batches", "v5 nothing", NOTHING),
     meant(
         "consumer-in-classic-group",
         "a classic group with an assignment that the broker cannot read",
@@ -32,14 +37,19 @@ pub const MEANT: &[Difference] = &[
     meant("consumer-regex", "a member turns to an invalid expression, and from names to a valid one", REGEX),
     meant("consumer-regex", "two members of one expression", REGEX),
     meant("offset-delete", "the last offset goes, and the group with it", GONE),
+    meant("end-txn-2", "v5 after v4 with the epoch before", REPEATED),
+    meant("epochs-run-out", "InitProducerId with the last epoch", SERVER_ERROR),
     meant("group-configs", "alter v0 null, twice, and odd operations", SERVER_ERROR),
     meant("group-configs", "alter v1 null, twice, and odd operations", SERVER_ERROR),
+    meant("init-in-a-transaction", "with an epoch that was fenced before", STALE),
+    meant("init-in-a-transaction", "whether the transaction is still there", STALE),
     meant("internal-topic", "Metadata by name", OFFSETS),
     meant("internal-topic", "Metadata of all topics", OFFSETS),
     meant("join-rebalance", "preparing: the other one joins", ANSWERED),
     meant("leave-group", "one leaves that waits for its sync", ANSWERED),
     meant("sync-group", "a follower's assignments do not count", ANSWERED),
     meant("sync-group", "the leader assigns, to a stranger too, and not to the follower", ANSWERED),
+    meant("write-txn-markers", "of no epoch", SERVER_ERROR),
 ];
 
 const fn meant(script: &'static str, step: &'static str, why: &'static str) -> Difference {
