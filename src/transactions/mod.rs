@@ -23,8 +23,6 @@ pub mod transaction;
 pub use transaction::{Producer, Protocol, State, TopicPartition};
 
 #[cfg(test)]
-mod testing;
-
+mod model;
 #[cfg(test)]
-#[path = "model_tests.rs"]
-mod model_tests;
+mod testing;

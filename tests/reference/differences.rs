@@ -17,17 +17,18 @@ const SERVER_ERROR: &str =
 const REGEX: &str = "A subscription by pattern is resolved in the heartbeat that brings it; Kafka resolves it afterwards, one epoch later.";
 const OFFSETS: &str = "The parts of __consumer_offsets are opened when they are first used, and it has 50 of them whatever the settings say.";
 const GONE: &str = "A group that was known by its offsets alone goes with the last of them.";
+const STALE: &str = "InitProducerId with an epoch that was fenced is refused while the present producer has a transaction; Kafka aborts that transaction.";
+const REPEATED: &str = "EndTxn with the epoch before counts as a repetition only if the last transaction ended with that epoch; Kafka takes a producer that was fenced for it.";
+const NOTHING: &str =
+    "A request for no transaction is answered; Kafka leaves AddPartitionsToTxn of none without an answer.";
 
 const WORDS: &str = "A refused batch is told why, and where the log begins; Kafka says so for some errors.";
 const TWICE: &str =
     "Produce answers a topic twice that a request names twice; Kafka puts its partitions together.";
-const EMPTY: &str = "AddPartitionsToTxn of no transaction is answered; Kafka leaves it without an answer.";
-const STALE: &str = "A producer that was fenced does not fence its successor: InitProducerId with an epoch that is over is PRODUCER_FENCED in a transaction too.";
-const MIXED: &str = "Where a producer changed to the first protocol, a late end by the second one is not taken for a repetition.";
 
 /// All of them. One that does not occur any more fails its script.
 pub const MEANT: &[Difference] = &[
-    meant("end-txn-2", "v5 after v4 with the epoch before", MIXED),
+    meant("end-txn-2", "v5 after v4 with the epoch before", REPEATED),
     meant("init-in-a-transaction", "with an epoch that was fenced before", STALE),
     meant("init-in-a-transaction", "whether the transaction is still there", STALE),
     meant("produce-enlists", "v12 a sequence that does not begin at 0", WORDS),
@@ -65,7 +66,7 @@ pub const MEANT: &[Difference] = &[
     meant("produce-without-a-transaction", "after a takeover", WORDS),
     meant("overdue-transactions", "what its producer is told", WORDS),
     meant("overdue-transactions", "what its producer is told, in the second protocol", WORDS),
-    meant("add-partitions-in-batches", "v5 nothing", EMPTY),
+    meant("add-partitions-in-batches", "v5 nothing", NOTHING),
     meant("write-txn-markers", "of no epoch", SERVER_ERROR),
     meant("epochs-run-out", "InitProducerId with the last epoch", SERVER_ERROR),
     meant(

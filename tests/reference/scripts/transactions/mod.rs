@@ -4,11 +4,13 @@ mod add_partitions;
 mod admin;
 mod end_txn;
 mod fencing;
+mod groups;
 mod init_producer_id;
 mod offsets;
 mod produce;
 mod read;
 mod timeouts;
+mod topics;
 
 use kafka_protocol::messages::InitProducerIdResponse;
 
