@@ -16,6 +16,8 @@ mod admin;
 mod decided;
 mod endings;
 mod enlisting;
+#[cfg(test)]
+mod history_tests;
 mod load;
 pub mod metrics;
 mod ownership;

@@ -34,22 +34,22 @@ use crate::storage::segment::space::Disk;
 use crate::storage::{Durability, MemoryState};
 use crate::transactions::transaction::State;
 
-const TOPIC: Uuid = Uuid::from_u128(7);
-const PARTITIONS: i32 = 3;
-const ID: &str = "payments";
-const GROUP: &str = "readers";
+pub(super) const TOPIC: Uuid = Uuid::from_u128(7);
+pub(super) const PARTITIONS: i32 = 3;
+pub(super) const ID: &str = "payments";
+pub(super) const GROUP: &str = "readers";
 /// Long enough for anything, unless it hangs.
 const SOON: Duration = Duration::from_secs(60);
 
 /// What outlives a crash.
-struct World {
+pub(super) struct World {
     dir: tempfile::TempDir,
     rows: MemoryState,
 }
 
 /// One process.
-struct Run {
-    coordinator: Coordinator,
+pub(super) struct Run {
+    pub(super) coordinator: Coordinator,
     groups: Groups,
     /// Writes that the store still takes; negative for any number.
     writes_left: Arc<AtomicI64>,
@@ -60,7 +60,7 @@ struct Run {
     _flusher: FlusherThread,
 }
 
-fn of(partition: i32) -> TopicPartition {
+pub(super) fn of(partition: i32) -> TopicPartition {
     TopicPartition { topic: TOPIC, partition }
 }
 
@@ -106,16 +106,16 @@ fn group_settings() -> GroupSettings {
 }
 
 impl World {
-    fn new() -> World {
+    pub(super) fn new() -> World {
         World { dir: tempfile::tempdir().unwrap(), rows: MemoryState::new() }
     }
 
-    fn start(&self) -> Run {
+    pub(super) fn start(&self) -> Run {
         self.start_with(-1)
     }
 
     /// A process whose store takes so many writes and then no more.
-    fn start_with(&self, writes: i64) -> Run {
+    pub(super) fn start_with(&self, writes: i64) -> Run {
         let writes_left = Arc::new(AtomicI64::new(writes));
         let left = writes_left.clone();
         let store = Arc::new(HookedState::new(self.rows.reopen(), move |rows, batch, durability| match left
@@ -175,7 +175,7 @@ impl Run {
     }
 
     /// From now on nothing that is decided is carried out.
-    async fn stop_carrying_out(&mut self) {
+    pub(super) async fn stop_carrying_out(&mut self) {
         if let Some(carrier) = self.carrier.take() {
             carrier.abort();
             carrier.await.unwrap_err();
@@ -183,7 +183,7 @@ impl Run {
     }
 
     /// The process ends without a word.
-    async fn crash(mut self) {
+    pub(super) async fn crash(mut self) {
         self.writes_left.store(0, Ordering::SeqCst);
         self.stop_carrying_out().await;
         if let Some(journal) = self.journal.take() {
@@ -191,24 +191,29 @@ impl Run {
         }
     }
 
-    fn partition(&self, index: i32) -> Arc<Partition> {
+    pub(super) fn partition(&self, index: i32) -> Arc<Partition> {
         (self.coordinator.0.parts.open)(of(index)).unwrap().unwrap()
     }
 
-    async fn init(&self) -> Producer {
+    pub(super) async fn init(&self) -> Producer {
+        self.try_init().await.expect("a producer id is given out")
+    }
+
+    /// As a client: again while what an earlier producer had begun is being aborted.
+    pub(super) async fn try_init(&self) -> Option<Producer> {
         for _ in 0..1000 {
             match self.coordinator.init_producer_id(ID, 60_000, None).await {
                 Err(TransactionError::ConcurrentTransactions) => {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
-                given => return given.unwrap(),
+                given => return given.ok(),
             }
         }
-        panic!("no producer id is given out");
+        None
     }
 
     /// Sends one record as Produce does.
-    fn produce(
+    pub(super) fn produce(
         &self,
         producer: Producer,
         protocol: Protocol,
@@ -230,7 +235,7 @@ impl Run {
         }
     }
 
-    fn commit_offset(
+    pub(super) fn commit_offset(
         &self,
         producer: Producer,
         protocol: Protocol,
@@ -248,7 +253,7 @@ impl Run {
         })
     }
 
-    async fn end(
+    pub(super) async fn end(
         &self,
         producer: Producer,
         protocol: Protocol,
@@ -259,7 +264,7 @@ impl Run {
     }
 
     /// What a reader at read_committed is given of a partition, once it is stable up to its end.
-    async fn committed(&self, index: i32) -> Vec<String> {
+    pub(super) async fn committed(&self, index: i32) -> Vec<String> {
         let partition = self.partition(index);
         let end = partition.log_end_offset();
         partition.committed(end, SOON).await.unwrap();
@@ -309,7 +314,7 @@ impl Run {
         values
     }
 
-    async fn group_offset(&self) -> Option<i64> {
+    pub(super) async fn group_offset(&self) -> Option<i64> {
         let asked = FetchOf::These(vec![OffsetKey { topic: TOPIC, partition: 0 }]);
         let found = self.groups.fetch(GROUP, None, asked, false, &|_| None).settled().await.unwrap();
         found.into_iter().find_map(|(_, found)| match found {
@@ -322,7 +327,7 @@ impl Run {
         self.coordinator.shard(ID).unwrap().ids[ID].state
     }
 
-    async fn wait_for(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+    pub(super) async fn wait_for(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         let waited = async {
             while !is_so() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -344,7 +349,7 @@ impl Run {
     }
 }
 
-struct Produced {
+pub(super) struct Produced {
     appended: Result<Result<Appended, AppendError>, TransactionError>,
     receipt: Option<Receipt>,
     partition: Arc<Partition>,
@@ -352,7 +357,7 @@ struct Produced {
 
 impl Produced {
     /// What the client is told, as acks=all has it.
-    async fn acknowledged(self) -> Result<i64, String> {
+    pub(super) async fn acknowledged(self) -> Result<i64, String> {
         let appended =
             self.appended.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         self.partition.committed(appended.end_offset, SOON).await.map_err(|error| error.to_string())?;
