@@ -70,9 +70,9 @@ impl Mask {
     fn field(&mut self, name: &str, value: Value, is_answer: bool, messages: &mut Vec<String>) -> Value {
         match (name, value) {
             (_, Value::Struct(fields)) => {
-                // Where a group is depends on its name, and that on the run.
+                // Which one a group is in depends on its name, and that on the run.
                 let is_of_groups =
-                    fields.iter().any(|(_, value)| *value == Value::Text("__consumer_offsets".into()));
+                    fields.contains(&("topic".to_owned(), Value::Text("__consumer_offsets".into())));
                 let fields =
                     fields.into_iter().map(|(name, value)| match name == "partitions" && is_of_groups {
                         true => (name, Value::Word("<a partition of groups>".into())),
