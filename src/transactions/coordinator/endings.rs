@@ -11,6 +11,7 @@ use super::{COORDINATOR_EPOCH, Coordinator, now_ms, quoted};
 use crate::partition::{AppendError, Partition};
 use crate::record::EndMarker;
 use crate::storage::journal::Receipt;
+use crate::storage::{KeySpace, WriteBatch};
 use crate::transactions::error::TransactionError;
 use crate::transactions::store::{self, ending::EndingRow, ending::OpenFrom};
 use crate::transactions::transaction::{Producer, TopicPartition};
@@ -35,6 +36,8 @@ struct Written {
     id: Arc<str>,
     serial: u64,
     ends: Vec<(Arc<Partition>, i64)>,
+    /// The ending was found on the disk: its id is served again when it is gone from there.
+    is_found: bool,
 }
 
 /// Carries out endings; see [`Endings::run`].
@@ -72,7 +75,7 @@ impl Endings {
 
 /// Waits for markers in the order in which they were written.
 async fn settle(coordinator: Coordinator, mut settling: mpsc::UnboundedReceiver<Written>) {
-    while let Some(Written { id, serial, ends }) = settling.recv().await {
+    while let Some(Written { id, serial, ends, is_found }) = settling.recv().await {
         let mut durable = true;
         for (partition, end_offset) in ends {
             if let Err(error) = partition.committed(end_offset, DURABLE_WITHIN).await {
@@ -80,8 +83,10 @@ async fn settle(coordinator: Coordinator, mut settling: mpsc::UnboundedReceiver<
                 durable = false;
             }
         }
-        if durable {
-            coordinator.settled(&id, serial);
+        match (durable, is_found) {
+            (true, false) => coordinator.settled(&id, serial),
+            (true, true) => coordinator.drop_found(&id, serial).await,
+            (false, _) => {}
         }
     }
 }
@@ -130,7 +135,11 @@ impl Coordinator {
             match self.reach(*of).await {
                 Reached::Partition(partition) => match mark(&partition, &row, *from, is_found) {
                     Ok(Some(end_offset)) => ends.push((partition, end_offset)),
-                    Ok(None) => {}
+                    // Its marker may be there since a moment ago, and has to be durable as well.
+                    Ok(None) => {
+                        let end_offset = partition.log_end_offset();
+                        ends.push((partition, end_offset));
+                    }
                     Err(error) => {
                         is_whole = false;
                         warn!(id = quoted(&id), partition = %partition.id(), %error, "a marker could not be written; it will be tried again");
@@ -140,7 +149,7 @@ impl Coordinator {
                 Reached::Offline => is_whole = false,
             }
         }
-        self.carried_out(&id, serial, is_whole);
+        self.carried_out(&id, serial, is_found, is_whole);
         if is_found {
             info!(id = quoted(&id), outcome = ?row.outcome, partitions = row.partitions.len(), "a transaction that was decided before is carried out");
         }
@@ -148,7 +157,7 @@ impl Coordinator {
             drop(whom.send(what));
         }
         if is_whole {
-            drop(written.send(Written { id, serial, ends }));
+            drop(written.send(Written { id, serial, ends, is_found }));
         }
     }
 
@@ -179,11 +188,11 @@ impl Coordinator {
     }
 
     /// Notes that the markers of a transaction are in the logs, but for those that could not be written.
-    fn carried_out(&self, id: &Arc<str>, serial: u64, is_whole: bool) {
+    fn carried_out(&self, id: &Arc<str>, serial: u64, is_found: bool, is_whole: bool) {
         let Ok(mut shard) = self.shard(id) else { return };
         let shard = &mut *shard;
         if let Some(unsettled) = shard.unsettled.get_mut(&(id.clone(), serial)) {
-            unsettled.is_carried_out = true;
+            unsettled.is_carried_out |= !is_found;
             unsettled.is_left = !is_whole;
         }
         if let Some(transaction) = shard.ids.get_mut(id)
@@ -200,6 +209,27 @@ impl Coordinator {
             && !unsettled.row.partitions.is_empty()
         {
             shard.done.push(store::ending::key(id, serial));
+        }
+    }
+
+    /// The markers of an ending that was found on the disk are durable: it is deleted there before its id is served. A log
+    /// may have lost what was not acknowledged, and a later transaction of the same epoch may begin at the very offset that
+    /// the ending notes.
+    async fn drop_found(&self, id: &Arc<str>, serial: u64) {
+        let queued = match self.shard(id) {
+            Ok(mut shard) => {
+                let mut rows = WriteBatch::new();
+                rows.delete(KeySpace::TransactionEndings, store::ending::key(id, serial));
+                self.queue(&mut shard, rows)
+            }
+            Err(error) => Err(error),
+        };
+        // Otherwise the shard is read again, and the ending found again.
+        if let Ok(receipt) = queued
+            && receipt.await.is_ok()
+            && let Ok(mut shard) = self.shard(id)
+        {
+            shard.unsettled.remove(&(id.clone(), serial));
         }
     }
 

@@ -12,7 +12,7 @@ use crate::transactions::transaction::Transaction;
 #[derive(Debug, Clone)]
 pub(super) struct Unsettled {
     pub(super) row: EndingRow,
-    /// Its markers are in the logs that can be had.
+    /// It was decided in this run, and its markers are in the logs that can be had: the next transaction may begin.
     pub(super) is_carried_out: bool,
     /// Some could not be written: it is tried again.
     pub(super) is_left: bool,

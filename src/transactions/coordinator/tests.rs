@@ -456,7 +456,11 @@ async fn a_decided_transaction_is_carried_out_by_the_next_start_and_only_once() 
 
         let run = world.start();
         run.coordinator.load_all();
-        run.wait_for("the start to carry it out", || run.partition(1).open_transactions().is_empty()).await;
+        run.wait_for("the start to carry it out, and to be done with it", || {
+            run.coordinator.shard(ID).is_ok_and(|shard| shard.unsettled.is_empty())
+        })
+        .await;
+        assert_eq!(run.endings_on_disk(), 0, "no third start finds it");
         assert_eq!((run.committed(0).await, run.committed(1).await), (vec!["x".into()], vec!["x".into()]));
         assert_eq!((run.partition(0).log_end_offset(), run.partition(1).log_end_offset()), (2, 2));
         assert_eq!(run.partition(2).log_end_offset(), 0, "nothing was open there");
