@@ -189,7 +189,7 @@ async fn history(seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_crashes_every_transaction_is_whole() {
-    let seeds = std::env::var("TIDELOG_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(40);
+    let seeds = std::env::var("TIDELOG_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(25);
     for seed in 1..=seeds {
         history(seed).await;
     }
