@@ -346,7 +346,7 @@ def franz_go() -> Path:
 @pytest.fixture(scope="session")
 def krafka() -> Path:
     """The program, compiled."""
-    sources = [HERE / "krafka" / name for name in ("Cargo.toml", "Cargo.lock", "src/main.rs", "src/bin/member.rs")]
+    sources = [HERE / "krafka" / name for name in ("Cargo.toml", "Cargo.lock", "src/main.rs", "src/bin/member.rs", "src/bin/transactions.rs")]
 
     def install(folder: Path) -> None:
         # Built in a cache of its own: the broker's target folder has other features and its own lock.
@@ -354,7 +354,7 @@ def krafka() -> Path:
         environment = {"CARGO_TARGET_DIR": str(target)}
         manifest = HERE / "krafka" / "Cargo.toml"
         run(["cargo", "build", "--release", "--locked", "--manifest-path", manifest], timeout=1800, env=environment)
-        for program in ("flights", "member"):
+        for program in ("flights", "member", "transactions"):
             shutil.copy(target / "release" / program, folder)
 
     return kept("krafka", sources, install) / "flights"

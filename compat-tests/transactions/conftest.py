@@ -16,7 +16,7 @@ from transactions.ledger import READ_COMMITTED, READ_UNCOMMITTED, Ledger
 from transactions.programs import Copier, Program, Refused
 
 # Clients with a transactional program. `java-older` knows the first transaction protocol alone.
-CLIENTS = ("java", "java-older", "confluent-kafka")
+CLIENTS = ("java", "java-older", "confluent-kafka", "franz-go", "sarama", "krafka", "kafka-python", "aiokafka")
 
 _numbers = itertools.count(1)
 
