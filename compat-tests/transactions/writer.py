@@ -30,7 +30,7 @@ class Writer:
     def __init__(self, program: Program, bootstrap: str, topic: str, ledger: Ledger, lines: list[Path]):
         self.program, self.topic, self.ledger = program, topic, ledger
         self._lines = lines
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.admin = AdminClient({"bootstrap.servers": bootstrap})
         # Where the next records of a partition come from; no flight is written twice.
         self._next = [0] * len(lines)
 
@@ -63,6 +63,6 @@ class Writer:
     def settle(self) -> None:
         """Waits for the control records: an end may be answered when it is decided, before they are in the partitions."""
         deadline = time.monotonic() + 20
-        while (ends := end_offsets(self._admin, self.topic, self.ledger.partitions, READ_UNCOMMITTED)) != self.ledger.ends:
+        while (ends := end_offsets(self.admin, self.topic, self.ledger.partitions, READ_UNCOMMITTED)) != self.ledger.ends:
             assert time.monotonic() < deadline, f"the partitions end at {ends}, not at {self.ledger.ends}"
             time.sleep(0.01)
