@@ -84,7 +84,7 @@ class Transactions:
                     held.update(assigned)
 
         consumer = self.consumer(
-            "read_committed", group_id=group, session_timeout_ms=6000, heartbeat_interval_ms=500,
+            "read_committed", group_id=group, session_timeout_ms=3000, heartbeat_interval_ms=500,
             partition_assignment_strategy=[RangePartitionAssignor],
         )  # fmt: skip
         consumer.subscribe([source], listener=Listener())

@@ -79,7 +79,7 @@ class Transactions:
     def copy(self, group: str, source: str, target: str, transactional_id: str, size: str, stop: str) -> None:
         producer = self.producer(transactional_id, "60000")
         producer.init_transactions(60)
-        consumer = self.consumer(group, "read_committed", **{"session.timeout.ms": 6000, "heartbeat.interval.ms": 500})
+        consumer = self.consumer(group, "read_committed", **{"session.timeout.ms": 3000, "heartbeat.interval.ms": 500})
         consumer.subscribe([source])
         transactions = 0
         while not Path(stop).exists():

@@ -176,7 +176,7 @@ public class Transactions {
         var producer = producer(transactionalId, "60000");
         producer.initTransactions();
         var consumer = consumer("read_committed", Map.of(
-            "group.id", group, "max.poll.records", size, "session.timeout.ms", 6000, "heartbeat.interval.ms", 500));
+            "group.id", group, "max.poll.records", size, "session.timeout.ms", 3000, "heartbeat.interval.ms", 500));
         consumer.subscribe(List.of(input));
         for (int transactions = 0; !Files.exists(stop); ) {
             var records = consumer.poll(Duration.ofMillis(100));

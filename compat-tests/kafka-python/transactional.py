@@ -69,7 +69,7 @@ class Transactions:
     def copy(self, group: str, source: str, target: str, transactional_id: str, size: str, stop: str) -> None:
         producer = self.producer(transactional_id, "60000")
         producer.init_transactions()
-        consumer = self.consumer("read_committed", group_id=group, session_timeout_ms=6000, heartbeat_interval_ms=500)
+        consumer = self.consumer("read_committed", group_id=group, session_timeout_ms=3000, heartbeat_interval_ms=500)
         consumer.subscribe([source])
         transactions = 0
         while not Path(stop).exists():

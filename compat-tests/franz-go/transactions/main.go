@@ -218,7 +218,7 @@ func (p *program) copy(group, input, output, id string, size int, stop string) e
 		kgo.ConsumeTopics(input),
 		// The classic protocol, as the other copiers: a group's members speak one.
 		kgo.Balancers(kgo.RangeBalancer()),
-		kgo.SessionTimeout(6*time.Second),
+		kgo.SessionTimeout(3*time.Second),
 		kgo.HeartbeatInterval(500*time.Millisecond),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxWait(100*time.Millisecond),

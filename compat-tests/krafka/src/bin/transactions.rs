@@ -157,7 +157,7 @@ impl Program {
             .consumer(group)
             .group_protocol(GroupProtocol::Classic)
             .partition_assignment_strategy(PartitionAssignmentStrategy::Range)
-            .session_timeout(Duration::from_secs(6))
+            .session_timeout(Duration::from_secs(3))
             .heartbeat_interval(Duration::from_millis(500))
             .enable_auto_commit(false)
             .auto_offset_reset(AutoOffsetReset::Earliest)
