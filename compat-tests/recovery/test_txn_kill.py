@@ -9,21 +9,23 @@ import os
 import random
 import time
 
+import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from recovery.transactions import PARTITIONS, transactional_load
+from recovery.atomicity import PARTITIONS, transactional_load
 from transactions.judge import ABORTED, COMMITTED
 
-KILLS = int(os.environ.get("TXN_KILLS", 20))
+KILLS = int(os.environ.get("TXN_KILLS", 15))
 
 
-def test_killed_while_transactions_end(own_broker, tmp_path):
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_killed_while_transactions_end(protocol, own_broker, tmp_path):
     seed = int(os.environ.get("COMPAT_SEED", time.time_ns() % 1_000_000))
     print(f"COMPAT_SEED={seed}")
     chance, topic = random.Random(seed), "transactions"
     admin = AdminClient({"bootstrap.servers": own_broker.bootstrap})
     admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(60)
-    with transactional_load(tmp_path, own_broker.port, topic) as running:
+    with transactional_load(tmp_path, own_broker.port, topic, protocol) as running:
         for number in range(KILLS):
             running.wait_for(chance.randint(5, 40), f"kill {number + 1}")
             time.sleep(chance.uniform(0, 0.02))

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import NOT_OURS
 from recovery.disks import FLUSH_JOURNAL, FLUSH_NOTHING, broker_on_disk
-from recovery.transactions import PARTITIONS, transactional_load
+from recovery.atomicity import PARTITIONS, transactional_load
 from transactions.judge import ABORTED, COMMITTED
 
 pytestmark = pytest.mark.skipif(NOT_OURS, reason="what survives a power cut is for each broker's defaults to say")
@@ -35,10 +35,11 @@ def chance() -> random.Random:
     return random.Random(seed)
 
 
-def test_cuts_while_transactions_end(broker, chance, tmp_path):
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_cuts_while_transactions_end(protocol, broker, chance, tmp_path):
     """Settings as shipped. Each third time the power goes again at once: what was shown in between stays as it was."""
     broker.create("transactions", PARTITIONS)
-    with transactional_load(tmp_path, broker.port, "transactions") as running:
+    with transactional_load(tmp_path, broker.port, "transactions", protocol) as running:
         for number in range(CUTS):
             running.wait_for(chance.randint(5, 40), f"cut {number + 1}")
             time.sleep(chance.uniform(0, 0.02))

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 import conftest as root
 from transactions.ledger import READ_COMMITTED, Ledger
-from transactions.raw import batch, init_producer_id, produce
+from transactions.raw import FIRST, RawProducer
 from transactions.writer import Writer, end_offsets
 
 COMMAND = "org.apache.kafka.tools.TransactionsCommand"
@@ -101,16 +101,11 @@ def test_a_hanging_transaction_is_found_and_ended(unverified, java_class, tmp_pa
     topic = root.topic_maker(unverified.bootstrap)("hanging", partitions=1)
     port, broker_id = int(unverified.bootstrap.rpartition(":")[2]), node_id(unverified.bootstrap)
     admin = AdminClient({"bootstrap.servers": unverified.bootstrap})
-    deadline = time.monotonic() + 30
-    while (made := init_producer_id(port, topic, 60_000))[0]:
-        # The coordinator of an other broker than ours is made by the first who looks for it.
-        assert made[0] in (14, 15, 16) and time.monotonic() < deadline, made
-        time.sleep(0.1)
-    _, producer_id, epoch = made
-    # Half an hour ago, longer than transactions may take.
-    records = batch(producer_id, epoch, 0, int(time.time() * 1000) - 1_800_000, [b"a", b"b"])
-    code, offset = produce(port, topic, topic, 0, records)
-    assert (code, offset) == (0, 0), code
+    producer = RawProducer(port, topic, topic, FIRST)
+    producer.init()
+    # Half an hour ago, longer than transactions may take. The coordinator is not told of the partition.
+    assert producer.produce({0: [b"a", b"b"]}, int(time.time() * 1000) - 1_800_000) == {0: 0}
+    producer_id = producer.producer_id
     assert end_offsets(admin, topic, 1, READ_COMMITTED) == [0]
 
     with root.tools_of(unverified.bootstrap, java_class("Tools"), tmp_path / "tools.log") as tool:

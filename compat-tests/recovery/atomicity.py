@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -23,14 +24,14 @@ FINISHING = 20 if NOT_OURS else 0
 class TransactionalLoad:
     """A running `transactional_load.py`."""
 
-    def __init__(self, directory: Path, port: int, topic: str):
+    def __init__(self, directory: Path, port: int, topic: str, protocol: int):
         self._port, self._topic = port, topic
         self._journal, self._stop = directory / f"{topic}.journal", directory / f"{topic}.stop"
         self._log = directory / f"{topic}.load.log"
         self.forget()
         self._command = [
-            sys.executable, HERE / "recovery" / "transactional_load.py", f"127.0.0.1:{port}", topic, str(PARTITIONS), GROUP,
-            str(EACH), self._journal, self._stop,
+            sys.executable, HERE / "recovery" / "transactional_load.py", port, topic, PARTITIONS, GROUP, EACH, protocol,
+            self._journal, self._stop,
         ]  # fmt: skip
         self.start()
 
@@ -40,8 +41,9 @@ class TransactionalLoad:
         self._records: dict[int, list[tuple[int, int]]] = {partition: [] for partition in range(PARTITIONS)}
 
     def start(self) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(HERE)}
         with open(self._log, "a") as log:
-            self.process = subprocess.Popen([str(word) for word in self._command], stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen([str(word) for word in self._command], stderr=log, stdin=subprocess.DEVNULL, env=environment)
 
     def kill(self) -> None:
         """With what it had under way. What a broker that was started again shows, it then has from before."""
@@ -91,8 +93,8 @@ class TransactionalLoad:
 
 
 @contextmanager
-def transactional_load(directory: Path, port: int, topic: str):
-    running = TransactionalLoad(directory, port, topic)
+def transactional_load(directory: Path, port: int, topic: str, protocol: int):
+    running = TransactionalLoad(directory, port, topic, protocol)
     try:
         yield running
     finally:
