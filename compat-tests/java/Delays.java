@@ -17,7 +17,7 @@ import org.apache.kafka.streams.state.KeyValueStore;
  * A Kafka Streams application that adds up the delays of each carrier's flights, exactly once, until the file STOP exists.
  *
  * <pre>
- * Delays BOOTSTRAP APPLICATION INPUT OUTPUT STATE_DIR CLEANUP_POLICY STOP
+ * Delays BOOTSTRAP APPLICATION INPUT OUTPUT STATE_DIR CLEANUP_POLICY TRANSACTION_TIMEOUT_MS STOP
  * </pre>
  *
  * Each flight whose delay is known becomes one record of OUTPUT: the carrier, and `COUNT SUM` with this flight. CLEANUP_POLICY
@@ -44,6 +44,7 @@ public class Delays {
         config.put("session.timeout.ms", 6000);
         config.put("heartbeat.interval.ms", 500);
         config.put("auto.offset.reset", "earliest");
+        config.put("transaction.timeout.ms", Integer.parseInt(args[6]));
         config.put("max.poll.records", 200);
         config.put("reconnect.backoff.max.ms", 500);
 
@@ -66,7 +67,7 @@ public class Delays {
             return StreamThreadExceptionResponse.REPLACE_THREAD;
         });
         streams.start();
-        while (!Files.exists(Path.of(args[6]))) {
+        while (!Files.exists(Path.of(args[7]))) {
             Thread.sleep(50);
         }
         streams.close();

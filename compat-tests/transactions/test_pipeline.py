@@ -32,8 +32,9 @@ PARTITIONS = 9
 SIZE = 50
 # Seconds: a member that was killed is missed after ten, and only then do the others go on.
 PATIENCE = 120 + 40 * FAULTS
-# Whose copier the third one is.
-OTHERS = ("confluent-kafka", "franz-go")
+# Whose copier the third one is. Librdkafka's waits for ever now and then: it loses offsets that were on their way to a group's
+# coordinator when that died.
+OTHER = os.environ.get("PIPELINE_OTHER", "franz-go")
 
 
 @pytest.fixture
@@ -139,8 +140,6 @@ def test_exactly_once_under_fire(broker, java, command_of, tmp_path):
     source, target = new_topic("numbers", partitions=PARTITIONS), new_topic("copies", partitions=PARTITIONS)
     written, group, stop = write(broker.bootstrap, source), "pipeline", tmp_path / "stop"
 
-    other = chance.choice(OTHERS)
-    print(f"the third copier is that of {other}")
     copiers = [
         Copier(
             f"kafka-{number}",
@@ -154,7 +153,7 @@ def test_exactly_once_under_fire(broker, java, command_of, tmp_path):
         )
         for number in range(2)
     ]  # fmt: skip
-    copiers.append(Copier(other, command_of(other, broker.bootstrap, "copy", group, source, target, "copier-2", SIZE, stop), tmp_path))
+    copiers.append(Copier(OTHER, command_of(OTHER, broker.bootstrap, "copy", group, source, target, "copier-2", SIZE, stop), tmp_path))
     pipeline = Pipeline(broker, source, target, group, copiers, chance, {}, time.monotonic() + PATIENCE)
     try:
         for copier in copiers:
