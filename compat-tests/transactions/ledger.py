@@ -83,10 +83,10 @@ class Ledger:
             if got is None:
                 found.append(f"partition {partition}: nothing was written")
             elif got != wanted:
-                at, (want, have) = next(
-                    (at, pair) for at, pair in enumerate(itertools.zip_longest(wanted, got, fillvalue=b"nothing")) if pair[0] != pair[1]
-                )
+                pairs = enumerate(itertools.zip_longest(wanted, got, fillvalue=b"nothing"))
+                at, (want, have) = next((at, pair) for at, pair in pairs if pair[0] != pair[1])
                 found.append(
-                    f"partition {partition}: {len(got)} records instead of {len(wanted)}; number {at} is {have[:80]!r} instead of {want[:80]!r}"
+                    f"partition {partition}: {len(got)} records instead of {len(wanted)}; "
+                    f"number {at} is {have[:80]!r} instead of {want[:80]!r}"
                 )
         return found

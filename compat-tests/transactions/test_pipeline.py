@@ -117,7 +117,10 @@ def end_transactions(bootstrap: str, ids: list[str]) -> None:
 
 def count_uncommitted(bootstrap: str, topic: str) -> int:
     """Records in the log, also of transactions that were aborted."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused", "isolation.level": "read_uncommitted", "enable.partition.eof": True})  # fmt: skip
+    consumer = Consumer({
+        "bootstrap.servers": bootstrap, "group.id": "unused", "isolation.level": "read_uncommitted",
+        "enable.partition.eof": True,
+    })  # fmt: skip
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
     found, left = 0, set(range(PARTITIONS))
     while left:
@@ -172,7 +175,8 @@ def test_exactly_once_under_fire(broker, java, command_of, tmp_path):
             copier.kill()
     # A transaction that was open at the last kill holds readers back until it is ended.
     end_transactions(broker.bootstrap, [f"copier-{number}" for number in range(3)])
-    got = {partition: [number for _, number in records] for partition, records in read_all(broker.bootstrap, target, PARTITIONS).items()}
+    found = read_all(broker.bootstrap, target, PARTITIONS)
+    got = {partition: [number for _, number in records] for partition, records in found.items()}
     statuses = {copier.name: copier.statuses for copier in copiers}
     wrong = copied(written, got)
     assert not wrong, "\n".join([*wrong, f"copiers ended by themselves with {statuses}", *(each.told() for each in copiers)])
