@@ -47,6 +47,10 @@ GROUP_SETTINGS = {
 }
 
 
+# Transactions whose time is over are looked for each half second instead of each ten.
+TRANSACTION_SETTINGS = {**GROUP_SETTINGS, "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500}
+
+
 def run(command: list, *, timeout: float = 180, stdin: Path | None = None, stdout: Path | None = None, cwd=None, env=None) -> str:
     """Runs a client program to its end and returns what it printed; fails the test with its output if it failed."""
     with open(stdin or os.devnull, "rb") as source:
@@ -264,6 +268,58 @@ def java(kafka_libs):
 
 
 @pytest.fixture(scope="session")
+def java_class(java, kafka_libs):
+    """A function (name) that gives the command line for a program of ours, compiled once.
+
+    A JVM that compiles its source first takes twice as long to start, and some scenarios start many. `libs` names
+    another folder of jars than that of Kafka's clients and tools, under the name that the compiled program is kept by.
+    """
+
+    def command(name: str, libs: Path = kafka_libs / "libs", variant: str = "", pom: str = "pom.xml") -> list:
+        sources = [HERE / "java" / file for file in (f"{name}.java", pom)]
+
+        def install(folder: Path) -> None:
+            run(["javac", "-cp", f"{libs}/*", "-d", folder, sources[0]])
+
+        folder = kept(f"java-{name.lower()}{variant}", sources, install)
+        line = java(name)
+        line[line.index("-cp") + 1] = f"{folder}:{libs}/*"
+        return line
+
+    return command
+
+
+@contextmanager
+def tools_of(bootstrap: str, command: list, log: Path):
+    """A function that runs one of Kafka's command-line tools and returns what it printed.
+
+    With `fails`, the tool has to end with a failure; otherwise with success. All of them run in one JVM, whose `command`
+    is that of the program Tools.
+    """
+    with open(log, "wb") as errors:
+        process = subprocess.Popen(
+            [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8"
+        )
+
+    def call(name: str, *arguments, fails: bool = False) -> str:
+        words = [name, "--bootstrap-server", bootstrap, *map(str, arguments)]
+        process.stdin.write("\t".join(words) + "\n")
+        process.stdin.flush()
+        printed = ""
+        for line in process.stdout:
+            if line.startswith("\0"):
+                status = int(line[1:])
+                assert (status != 0) == fails, f"{' '.join(words)}\nended with {status}\n{printed}"
+                return printed
+            printed += line
+        pytest.fail(f"{' '.join(words)}\nended the JVM\n{printed}\n{log.read_text()}")
+
+    yield call
+    process.stdin.close()
+    process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
 def kafkajs() -> Path:
     """The program's folder with its node_modules."""
     sources = [HERE / "kafkajs" / name for name in ("package.json", "package-lock.json", "flights.js", "member.js")]
@@ -290,7 +346,7 @@ def franz_go() -> Path:
 @pytest.fixture(scope="session")
 def krafka() -> Path:
     """The program, compiled."""
-    sources = [HERE / "krafka" / name for name in ("Cargo.toml", "Cargo.lock", "src/main.rs", "src/bin/member.rs")]
+    sources = [HERE / "krafka" / name for name in ("Cargo.toml", "Cargo.lock", "src/main.rs", "src/bin/member.rs", "src/bin/transactions.rs")]
 
     def install(folder: Path) -> None:
         # Built in a cache of its own: the broker's target folder has other features and its own lock.
@@ -298,7 +354,7 @@ def krafka() -> Path:
         environment = {"CARGO_TARGET_DIR": str(target)}
         manifest = HERE / "krafka" / "Cargo.toml"
         run(["cargo", "build", "--release", "--locked", "--manifest-path", manifest], timeout=1800, env=environment)
-        for program in ("flights", "member"):
+        for program in ("flights", "member", "transactions"):
             shutil.copy(target / "release" / program, folder)
 
     return kept("krafka", sources, install) / "flights"

@@ -51,14 +51,19 @@ def kept(name: str, sources: list[Path], install) -> Path:
     return folder
 
 
-def kafka_jars() -> Path:
-    """The folder with Apache Kafka's jars (broker, clients and tools) in `libs`, and a logging configuration."""
-    pom, logging = HERE / "java" / "pom.xml", HERE / "java" / "log4j2.xml"
+def jars(name: str, pom: Path, *more: Path) -> Path:
+    """A folder with the jars that a pom depends on in `libs`, and copies of `more` files."""
 
     def install(folder: Path) -> None:
         shutil.copy(pom, folder)
         command = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder / 'libs'}"]
         subprocess.run(command, cwd=folder, timeout=900, check=True, stdin=subprocess.DEVNULL)
-        shutil.copy(logging, folder)
+        for file in more:
+            shutil.copy(file, folder)
 
-    return kept("java", [pom, logging], install)
+    return kept(name, [pom, *more], install)
+
+
+def kafka_jars() -> Path:
+    """The folder with Apache Kafka's jars (broker, clients and tools) in `libs`, and a logging configuration."""
+    return jars("java", HERE / "java" / "pom.xml", HERE / "java" / "log4j2.xml")

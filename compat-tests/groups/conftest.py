@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
 import sys
 
 import pytest
@@ -56,60 +55,15 @@ def member_command(request):
 
 
 @pytest.fixture(scope="session")
-def java_class(java, kafka_libs):
-    """A function (name) that gives the command line for a program of ours, compiled once.
-
-    A JVM that compiles its source first takes twice as long to start, and these scenarios start many.
-    """
-
-    def command(name: str) -> list:
-        sources = [HERE / "java" / file for file in (f"{name}.java", "pom.xml")]
-
-        def install(folder) -> None:
-            run(["javac", "-cp", f"{kafka_libs / 'libs'}/*", "-d", folder, sources[0]])
-
-        folder = kept(f"java-{name.lower()}", sources, install)
-        line = java(name)
-        at = line.index("-cp") + 1
-        return [*line[:at], f"{folder}:{line[at]}", *line[at + 1 :]]
-
-    return command
-
-
-@pytest.fixture(scope="session")
 def java_member(java_class) -> list:
     return java_class("Member")
 
 
 @pytest.fixture(scope="session")
 def tool(java_class, broker, tmp_path_factory):
-    """A function that runs one of Kafka's command-line tools against the broker and returns what it printed.
-
-    With `fails`, the tool has to end with a failure; otherwise with success. All of them run in one JVM.
-    """
-    log = tmp_path_factory.mktemp("tools") / "stderr"
-    with open(log, "wb") as errors:
-        process = subprocess.Popen(
-            [str(word) for word in java_class("Tools")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8",
-        )  # fmt: skip
-
-    def call(name: str, *arguments, fails: bool = False) -> str:
-        words = [name, "--bootstrap-server", broker.bootstrap, *map(str, arguments)]
-        process.stdin.write("\t".join(words) + "\n")
-        process.stdin.flush()
-        printed = ""
-        for line in process.stdout:
-            if line.startswith("\0"):
-                status = int(line[1:])
-                assert (status != 0) == fails, f"{' '.join(words)}\nended with {status}\n{printed}"
-                return printed
-            printed += line
-        pytest.fail(f"{' '.join(words)}\nended the JVM\n{printed}\n{log.read_text()}")
-
-    yield call
-    process.stdin.close()
-    process.wait(timeout=30)
+    """A function that runs one of Kafka's command-line tools against the broker; see `root.tools_of`."""
+    with root.tools_of(broker.bootstrap, java_class("Tools"), tmp_path_factory.mktemp("tools") / "stderr") as call:
+        yield call
 
 
 @pytest.fixture(scope="session")

@@ -18,18 +18,21 @@ from conftest import HERE
 Records = dict[int, list[tuple[int, int]]]
 
 
-def read_all(bootstrap: str, topic: str, partitions: int, *, width: int = 0) -> Records:
-    """Each partition's records as (offset, number), in the order they were fetched.
+def read_all(bootstrap: str, topic: str, partitions: int, *, width: int = 0, since: dict[int, int] | None = None) -> Records:
+    """Each partition's records as (offset, number), in the order they were fetched; at read_committed.
 
-    With a `width`, each value must be its number in so many digits: no byte of a record was exchanged.
+    With a `width`, each value must be its number in so many digits: no byte of a record was exchanged. `since` says where to
+    begin in each partition.
     """
     from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
+    since = since or dict.fromkeys(range(partitions), OFFSET_BEGINNING)
+
     consumer = Consumer({
         "bootstrap.servers": bootstrap, "group.id": "unused", "enable.auto.commit": False,
-        "enable.partition.eof": True, "check.crcs": True,
+        "enable.partition.eof": True, "check.crcs": True, "isolation.level": "read_committed",
     })  # fmt: skip
-    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(partitions)])
+    consumer.assign([TopicPartition(topic, partition, since[partition]) for partition in range(partitions)])
     found: Records = {partition: [] for partition in range(partitions)}
     unfinished = set(found)
     deadline = time.monotonic() + 120
