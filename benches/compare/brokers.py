@@ -236,6 +236,8 @@ class Kafka(Broker):
 class Loader:
     """The Java load program, alive for all blocks of a case."""
 
+    source = "Load.java"
+
     def __init__(self) -> None:
         command = self.command()
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -244,7 +246,7 @@ class Loader:
 
     def command(self) -> list[str]:
         options = ["-Xmx512m", "-Xms512m", "-XX:+UseSerialGC"]
-        return java_command(options, Path(__file__).with_name("Load.java"))
+        return java_command(options, Path(__file__).with_name(self.source))
 
     def _answer(self) -> str:
         line = self.process.stdout.readline().strip()
@@ -268,6 +270,12 @@ class Loader:
             self.process.kill()
             self.process.wait()
         self.meter.close()
+
+
+class TransactionsLoader(Loader):
+    """Transactions with Kafka's Java client."""
+
+    source = "Transactions.java"
 
 
 class GroupsLoader(Loader):

@@ -46,14 +46,15 @@ class Plan:
 Block = dict[str, float]
 
 
-def paired(plan: Plan, noise: Noise, loader: Loader, ours: Broker, theirs: Broker, block) -> tuple[list[Block], list[Block]]:
-    """Blocks in the order A B B A A B B A: what drifts slowly weighs on both alike."""
-    found: dict[Broker, list[Block]] = {ours: [], theirs: []}
+def paired(plan: Plan, noise: Noise, loader: Loader, ours, theirs, block, brokers=()) -> tuple[list[Block], list[Block]]:
+    """Blocks in the order A B B A A B B A: what drifts slowly weighs on both alike. What is compared are two brokers, or two
+    ways to use the same `brokers`."""
+    found: dict[object, list[Block]] = {ours: [], theirs: []}
     for number in range(plan.pairs):
         wait_for_quiet(plan.quiet_s)
-        for broker in (ours, theirs) if number % 2 == 0 else (theirs, ours):
-            with noise.watch(ours, theirs, loader):
-                found[broker].append(block(broker))
+        for one in (ours, theirs) if number % 2 == 0 else (theirs, ours):
+            with noise.watch(*(brokers or (ours, theirs)), loader):
+                found[one].append(block(one))
     return found[ours], found[theirs]
 
 

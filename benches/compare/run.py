@@ -18,10 +18,12 @@ from pathlib import Path
 
 import cases
 import group_cases
+import txn_cases
 from brokers import ROOT, Tidelog
 
 RESULTS = ROOT / "benches" / "RESULTS.md"
-CASES = cases.CASES | group_cases.CASES
+CASES = cases.CASES | group_cases.CASES | txn_cases.CASES
+PAIRS_AT_MOST = cases.PAIRS_AT_MOST | txn_cases.PAIRS_AT_MOST
 
 
 def arguments() -> argparse.Namespace:
@@ -90,7 +92,7 @@ def main() -> int:
     failed = []
     try:
         for case in chosen.case:
-            pairs = min(chosen.pairs, cases.PAIRS_AT_MOST.get(case, chosen.pairs))
+            pairs = min(chosen.pairs, PAIRS_AT_MOST.get(case, chosen.pairs))
             settings = {"pairs": pairs, "gigabytes": chosen.gigabytes, "partitions": chosen.partitions, "seconds": chosen.seconds}
             shown = [word for key, value in settings.items() for word in (f"--{key}", f"{value:g}")]
             plan = cases.Plan(
