@@ -372,3 +372,31 @@ fn a_truncated_log_forgets_what_was_aborted_above() {
     inner.log.truncate_to(0, 0).unwrap();
     assert_eq!(ends(&inner.log), [0i64; 0]);
 }
+
+/// Snapshots above the recovery point know nothing of the transactions that ended below them.
+#[test]
+fn replay_begins_where_the_index_is_no_longer_trusted() {
+    let bench = Bench::new(&[]);
+    let snapshot = || {
+        let partition = &bench.partition;
+        let end = partition.log_end_offset();
+        partition.write_producer_snapshot(&mut partition.inner.lock(), end);
+    };
+    scripted(&bench);
+    snapshot();
+    for sequence in 0..3 {
+        bench.partition.append_enlisted(&transactional(5, 0, sequence, 1), 0, false).unwrap();
+        snapshot();
+    }
+    bench.settle();
+    for recovery_point in [0, 2, 5, 7, 9, 11, 12] {
+        let found = bench.killed(recovery_point, |dir| {
+            let index = segment_path(dir, 0, ".txnindex");
+            let synced = scripted_entries().iter().filter(|entry| entry.last_offset < recovery_point).count();
+            fs::OpenOptions::new().write(true).open(index).unwrap().set_len(synced as u64 * 34).unwrap();
+        });
+        let aborted = found.partition.inner.lock().log.aborted(0, i64::MAX).unwrap();
+        assert_eq!(aborted, scripted_entries(), "recovery point {recovery_point}");
+        assert_eq!(found.partition.open_transactions()[0].first_offset, 9);
+    }
+}
