@@ -229,6 +229,11 @@ func (p *program) copy(group, input, output, id string, size int, stop string) e
 		return err
 	}
 	background := context.Background()
+	// The client would wait with this until it has something to write. It may get nothing to read before, though: the offsets
+	// of a transaction that its predecessor left open are pending, until somebody ends that.
+	if _, _, err := session.Client().ProducerID(background); err != nil {
+		return err
+	}
 	for transactions := 0; !exists(stop); {
 		ctx, cancel := context.WithTimeout(background, 100*time.Millisecond)
 		fetches := session.PollRecords(ctx, size)
