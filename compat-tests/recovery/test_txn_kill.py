@@ -12,12 +12,17 @@ import time
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from conftest import NOT_OURS
 from recovery.atomicity import PARTITIONS, transactional_load
 from transactions.judge import ABORTED, COMMITTED
 
 KILLS = int(os.environ.get("TXN_KILLS", 15))
 
 
+@pytest.mark.xfail(
+    NOT_OURS, strict=False,
+    reason="a single Apache Kafka 4.3.1 that was killed may complete a transaction without writing its control records",
+)  # fmt: skip
 @pytest.mark.parametrize("protocol", [1, 2])
 def test_killed_while_transactions_end(protocol, own_broker, tmp_path):
     seed = int(os.environ.get("COMPAT_SEED", time.time_ns() % 1_000_000))
