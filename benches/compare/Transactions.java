@@ -7,8 +7,11 @@ import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Queue;
 import java.util.Random;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -193,14 +196,21 @@ public class Transactions {
             }
             long[] begin = new long[1];
             CyclicBarrier ready = new CyclicBarrier(producers, () -> begin[0] = System.nanoTime());
+            Queue<Exception> failures = new ConcurrentLinkedQueue<>();
             List<Future<Long>> running = new ArrayList<>();
             for (Writer writer : writers) {
                 running.add(threads.submit(() -> {
-                    writer.producer.initTransactions();
-                    for (int number = 0; number < UNTIMED; number++) {
-                        writer.one(false);
+                    try {
+                        writer.producer.initTransactions();
+                        for (int number = 0; number < UNTIMED; number++) {
+                            writer.one(false);
+                        }
+                    } catch (Exception error) {
+                        failures.add(error);
+                        // Who waits for this one gives up.
+                        ready.reset();
+                        throw error;
                     }
-                    // A producer that failed leaves the others waiting for ever otherwise.
                     ready.await(60, TimeUnit.SECONDS);
                     long until = begin[0] + span;
                     while (System.nanoTime() < until && left.getAndDecrement() > 0) {
@@ -211,7 +221,11 @@ public class Transactions {
             }
             long last = 0;
             for (Future<Long> one : running) {
-                last = Math.max(last, one.get());
+                try {
+                    last = Math.max(last, one.get());
+                } catch (ExecutionException error) {
+                    throw failures.isEmpty() ? error : failures.peek();
+                }
             }
             long committed = writers.stream().mapToLong(writer -> writer.committed).sum();
             long aborted = writers.stream().mapToLong(writer -> writer.aborted).sum();
