@@ -93,13 +93,13 @@ impl Partition {
         let mut header =
             BatchHeader::parse(&bytes).map_err(|error| AppendError::Storage(error.to_string()))?;
         inner.producers.check_marker(&marker)?;
-        self.write(&mut inner, &mut header, &bytes, now_ms)?;
+        let rolled = self.write(&mut inner, &mut header, &bytes, now_ms)?;
         inner.producers.settle(self.high_watermark());
         if let Some(aborted) = inner.producers.end(&marker, header.base_offset, header.max_timestamp, now_ms)
         {
             inner.log.append_aborted(aborted);
         }
-        Ok(self.commit(inner, &header, false, now_ms))
+        Ok(self.commit(inner, &header, rolled, now_ms))
     }
 
     fn append_batch(
