@@ -1,5 +1,6 @@
 //! Reads a shard from the state store: at start, and after a failed write.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -102,20 +103,24 @@ impl Coordinator {
 
     /// After a failed write, logs may hold batches of transactions whose row went with it. At start no log is open yet.
     fn adopt_open(&self, shard: &mut Shard) -> Result<(), TransactionError> {
-        let mut changed = Vec::new();
+        let ids: HashMap<Producer, Arc<str>> =
+            shard.ids.iter().map(|(id, known)| (known.producer(), id.clone())).collect();
+        let ending: HashSet<(i64, TopicPartition)> = shard
+            .unsettled
+            .values()
+            .flat_map(|unsettled| unsettled.row.partitions.keys().map(|of| (unsettled.row.producer_id, *of)))
+            .collect();
+        let mut changed = BTreeSet::new();
         for partition in self.0.parts.partitions.all_open() {
             let of = TopicPartition { topic: partition.id().topic_id, partition: partition.id().index };
             for open in partition.open_transactions() {
-                let is_ending = shard.unsettled.values().any(|unsettled| {
-                    unsettled.row.producer_id == open.producer_id
-                        && unsettled.row.partitions.contains_key(&of)
-                });
                 let producer = Producer { id: open.producer_id, epoch: open.producer_epoch };
-                let owner = shard.ids.iter_mut().find(|(_, known)| known.producer() == producer);
-                if let Some((id, transaction)) = owner.filter(|_| !is_ending)
+                let owner = ids.get(&producer).filter(|_| !ending.contains(&(producer.id, of)));
+                if let Some(id) = owner
+                    && let Some(transaction) = shard.ids.get_mut(id)
                     && transaction.adopt(producer, of, now_ms()) == Adoption::Mine(Row::Changed)
                 {
-                    changed.push(id.clone());
+                    changed.insert(id.clone());
                 }
             }
         }

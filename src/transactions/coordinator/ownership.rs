@@ -1,11 +1,13 @@
 //! Whose are the open transactions of a log that was just opened? A crash may have left the batches of a transaction on the
 //! disk, but not the row that says that the partition belongs to it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tracing::{info, warn};
 
 use super::endings::mark;
+use super::shard::Shard;
 use super::{COORDINATOR_EPOCH, Coordinator, now_ms, quoted};
 use crate::partition::{OpenTransaction, Partition};
 use crate::record::{EndMarker, TransactionOutcome};
@@ -15,29 +17,30 @@ use crate::transactions::store;
 use crate::transactions::store::ending::OpenFrom;
 use crate::transactions::transaction::{Producer, Row, TopicPartition};
 
-/// Who ends an open transaction.
-enum Owner {
-    /// A transactional id, sooner or later.
-    Transaction,
-    /// Nobody.
-    Nobody,
-}
+/// Open transactions of one log that nobody has claimed yet, by producer id.
+type Unclaimed = HashMap<i64, OpenTransaction>;
 
 impl Coordinator {
     /// Sees to it that every transaction that is open in a log has somebody who will end it: the transactional id that it
     /// belongs to, or an ending that was left over; otherwise it is aborted now, or readers at read_committed would wait for
     /// ever. Called when the log is opened, before anybody else has it. No shard's lock may be held.
     pub fn claim(&self, partition: &Arc<Partition>) {
-        for open in partition.open_transactions() {
-            match self.owner_of(partition, open) {
-                Ok(Owner::Transaction) => {}
-                Ok(Owner::Nobody) => abort(partition, open),
+        let mut unclaimed: Unclaimed =
+            partition.open_transactions().into_iter().map(|open| (open.producer_id, open)).collect();
+        for number in 0..store::SHARDS {
+            if unclaimed.is_empty() {
+                return;
+            }
+            let claimed = self
+                .loaded(number)
+                .and_then(|mut shard| self.claim_in(&mut shard, partition, &mut unclaimed));
+            if let Err(error) = claimed {
                 // Readers wait, and nothing is lost; the next start asks again.
-                Err(error) => {
-                    warn!(partition = %partition.id(), producer_id = open.producer_id, %error, "nobody knows whose an open transaction is");
-                }
+                warn!(partition = %partition.id(), %error, "nobody knows whose the open transactions are");
+                return;
             }
         }
+        unclaimed.into_values().for_each(|open| abort(partition, open));
     }
 
     /// [`Coordinator::claim`] for whoever opens logs, which the coordinator itself holds.
@@ -50,41 +53,46 @@ impl Coordinator {
         }
     }
 
-    fn owner_of(&self, partition: &Arc<Partition>, open: OpenTransaction) -> Result<Owner, TransactionError> {
+    /// Takes out what belongs to this shard.
+    fn claim_in(
+        &self,
+        shard: &mut Shard,
+        partition: &Arc<Partition>,
+        unclaimed: &mut Unclaimed,
+    ) -> Result<(), TransactionError> {
         let of = TopicPartition { topic: partition.id().topic_id, partition: partition.id().index };
-        for number in 0..store::SHARDS {
-            let mut guard = self.loaded(number)?;
-            let shard = &mut *guard;
-            for unsettled in shard.unsettled.values() {
-                let from = unsettled.row.partitions.get(&of).copied();
-                let is_its = match from {
-                    Some(OpenFrom::Offset(offset)) => offset == open.first_offset,
-                    Some(OpenFrom::NotKnown) => open.producer_epoch <= unsettled.row.producer_epoch,
-                    Some(OpenFrom::Nothing) | None => false,
-                };
-                if let Some(from) = from.filter(|_| is_its && unsettled.row.producer_id == open.producer_id) {
-                    // Decided already: it must not go on now that the log can be written to again.
-                    if let Err(error) = mark(partition, &unsettled.row, from, true) {
-                        warn!(partition = %partition.id(), %error, "a marker could not be written; it will be tried again");
-                    }
-                    return Ok(Owner::Transaction);
+        for unsettled in shard.unsettled.values() {
+            let row = &unsettled.row;
+            let Some(from) = row.partitions.get(&of).copied() else { continue };
+            let is_its = |open: &OpenTransaction| match from {
+                OpenFrom::Offset(offset) => offset == open.first_offset,
+                OpenFrom::NotKnown => open.producer_epoch <= row.producer_epoch,
+                OpenFrom::Nothing => false,
+            };
+            if unclaimed.get(&row.producer_id).is_some_and(is_its) {
+                unclaimed.remove(&row.producer_id);
+                // Decided already: it must not go on now that the log can be written to again.
+                if let Err(error) = mark(partition, row, from, true) {
+                    warn!(partition = %partition.id(), %error, "a marker could not be written; it will be tried again");
                 }
             }
-            let owner = shard.ids.iter_mut().find(|(_, known)| known.producer_id == open.producer_id);
-            let Some((id, transaction)) = owner else { continue };
-            let producer = Producer { id: open.producer_id, epoch: open.producer_epoch };
-            return match transaction.adopt(producer, of, now_ms()) {
-                Adoption::Mine(Row::Unchanged) | Adoption::Ending => Ok(Owner::Transaction),
-                Adoption::Mine(Row::Changed) => {
-                    let id = id.clone();
-                    info!(id = quoted(&id), partition = %partition.id(), "a partition is taken into the transaction that a crash left it out of");
-                    self.write(shard, &id)?;
-                    Ok(Owner::Transaction)
-                }
-                Adoption::NotMine => Ok(Owner::Nobody),
-            };
         }
-        Ok(Owner::Nobody)
+        let mut adopted = Vec::new();
+        for (id, transaction) in &mut shard.ids {
+            let Some(open) = unclaimed.get(&transaction.producer_id) else { continue };
+            let producer = Producer { id: open.producer_id, epoch: open.producer_epoch };
+            match transaction.adopt(producer, of, now_ms()) {
+                Adoption::Mine(Row::Unchanged) | Adoption::Ending => {}
+                Adoption::Mine(Row::Changed) => adopted.push(id.clone()),
+                Adoption::NotMine => continue,
+            }
+            unclaimed.remove(&producer.id);
+        }
+        for id in adopted {
+            info!(id = quoted(&id), partition = %partition.id(), "a partition is taken into the transaction that a crash left it out of");
+            self.write(shard, &id)?;
+        }
+        Ok(())
     }
 }
 
