@@ -73,8 +73,8 @@ pub struct Registry {
     on_open: OnceLock<OnOpen>,
 }
 
-/// Told of a partition that was opened with open transactions.
-pub type OnOpen = Box<dyn Fn(&Arc<Partition>) + Send + Sync>;
+/// Told of a partition that was opened with open transactions; says why it cannot be used, if it cannot.
+pub type OnOpen = Box<dyn Fn(&Arc<Partition>) -> Result<(), String> + Send + Sync>;
 
 /// What a partition needs to be opened.
 #[derive(Debug, Clone)]
@@ -111,8 +111,12 @@ impl Registry {
     }
 
     /// Lets `told` know of each partition that is opened with open transactions, before anybody else can reach it: whoever
-    /// asked for it waits meanwhile. Only the first call counts.
-    pub fn on_open_transactions(&self, told: impl Fn(&Arc<Partition>) + Send + Sync + 'static) {
+    /// asked for it waits meanwhile. If it fails, the partition stays closed and is tried again later. Only the first call
+    /// counts.
+    pub fn on_open_transactions(
+        &self,
+        told: impl Fn(&Arc<Partition>) -> Result<(), String> + Send + Sync + 'static,
+    ) {
         let _ = self.on_open.set(Box::new(told));
     }
 
@@ -192,15 +196,8 @@ impl Registry {
         {
             return Err(OpenError::Offline(reason.clone()));
         }
-        match self.open(wanted, now_ms) {
-            Ok(partition) => {
-                if let Some(on_open) = self.on_open.get()
-                    && partition.has_open_transactions()
-                {
-                    on_open(&partition);
-                }
-                Ok(slot.partition.get_or_init(|| partition).clone())
-            }
+        match self.open(wanted, now_ms).and_then(|partition| self.claimed(partition)) {
+            Ok(partition) => Ok(slot.partition.get_or_init(|| partition).clone()),
             // The caller's image was older than the deletion of the topic.
             Err(_) if !self.partition_dir(&wanted.id.topic, wanted.id.index).exists() => {
                 opening.discarded = true;
@@ -280,6 +277,19 @@ impl Registry {
             flusher: self.flusher.clone(),
             disk: self.disk.clone(),
         }))
+    }
+
+    /// A partition that was just opened, when its open transactions have an owner.
+    fn claimed(&self, partition: Arc<Partition>) -> Result<Arc<Partition>, OpenError> {
+        if let Some(on_open) = self.on_open.get()
+            && partition.has_open_transactions()
+            && let Err(reason) = on_open(&partition)
+        {
+            partition.inner.lock().closed = true;
+            partition.end_waiting();
+            return Err(OpenError::Offline(reason.into()));
+        }
+        Ok(partition)
     }
 
     /// Applies new settings to a topic's open partitions.

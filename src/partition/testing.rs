@@ -57,7 +57,10 @@ impl Bench {
         let checkpointed = self.partition.checkpointed();
         self.flusher.stop();
         let (flusher, registry) = registry(self.dir.path(), true, checkpointed, Some(0));
-        registry.on_open_transactions(told);
+        registry.on_open_transactions(move |partition| {
+            told(partition);
+            Ok(())
+        });
         let partition = registry.get(&wanted(self.topic_id, &self.config), now_ms).unwrap();
         Bench { registry, partition, flusher, ..self }
     }

@@ -11,6 +11,7 @@ use super::shard::Shard;
 use super::{COORDINATOR_EPOCH, Coordinator, now_ms, quoted};
 use crate::partition::{OpenTransaction, Partition};
 use crate::record::{EndMarker, TransactionOutcome};
+use crate::storage::journal::Receipt;
 use crate::transactions::adopt::Adoption;
 use crate::transactions::error::TransactionError;
 use crate::transactions::store;
@@ -23,43 +24,46 @@ type Unclaimed = HashMap<i64, OpenTransaction>;
 impl Coordinator {
     /// Sees to it that every transaction that is open in a log has somebody who will end it: the transactional id that it
     /// belongs to, or an ending that was left over; otherwise it is aborted now, or readers at read_committed would wait for
-    /// ever. Called when the log is opened, before anybody else has it. No shard's lock may be held.
-    pub fn claim(&self, partition: &Arc<Partition>) {
+    /// ever. Called when the log is opened, before anybody else has it. No shard's lock may be held. Blocks.
+    ///
+    /// # Errors
+    /// When the owners cannot be known or told: the log must not be used, as its transactions could end without it.
+    pub fn claim(&self, partition: &Arc<Partition>) -> Result<(), TransactionError> {
+        let mut told = None;
         let mut unclaimed: Unclaimed =
             partition.open_transactions().into_iter().map(|open| (open.producer_id, open)).collect();
         for number in 0..store::SHARDS {
             if unclaimed.is_empty() {
-                return;
+                break;
             }
-            let claimed = self
-                .loaded(number)
-                .and_then(|mut shard| self.claim_in(&mut shard, partition, &mut unclaimed));
-            if let Err(error) = claimed {
-                // Readers wait, and nothing is lost; the next start asks again.
-                warn!(partition = %partition.id(), %error, "nobody knows whose the open transactions are");
-                return;
-            }
+            let mut shard = self.loaded(number)?;
+            told = Receipt::later(told, self.claim_in(&mut shard, partition, &mut unclaimed)?);
         }
         unclaimed.into_values().for_each(|open| abort(partition, open));
+        match told {
+            Some(told) => told.wait().map_err(|_| TransactionError::NotCoordinator),
+            None => Ok(()),
+        }
     }
 
     /// [`Coordinator::claim`] for whoever opens logs, which the coordinator itself holds.
-    pub fn claimer(&self) -> impl Fn(&Arc<Partition>) + Send + Sync + 'static {
+    pub fn claimer(&self) -> impl Fn(&Arc<Partition>) -> Result<(), String> + Send + Sync + 'static {
         let shared = Arc::downgrade(&self.0);
         move |partition| {
-            if let Some(shared) = shared.upgrade() {
-                Coordinator(shared).claim(partition);
-            }
+            let coordinator = Coordinator(shared.upgrade().ok_or("the broker is stopping")?);
+            coordinator
+                .claim(partition)
+                .map_err(|error| format!("its open transactions have no owner: {error}"))
         }
     }
 
-    /// Takes out what belongs to this shard.
+    /// Takes out what belongs to this shard. What was queued for it has to be durable before the log is used.
     fn claim_in(
         &self,
         shard: &mut Shard,
         partition: &Arc<Partition>,
         unclaimed: &mut Unclaimed,
-    ) -> Result<(), TransactionError> {
+    ) -> Result<Option<Receipt>, TransactionError> {
         let of = TopicPartition { topic: partition.id().topic_id, partition: partition.id().index };
         for unsettled in shard.unsettled.values() {
             let row = &unsettled.row;
@@ -92,7 +96,7 @@ impl Coordinator {
             info!(id = quoted(&id), partition = %partition.id(), "a partition is taken into the transaction that a crash left it out of");
             self.write(shard, &id)?;
         }
-        Ok(())
+        Ok(shard.receipt())
     }
 }
 

@@ -535,6 +535,29 @@ async fn a_partition_whose_row_was_lost_is_taken_in_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_transactions_find_no_owner_stays_closed() {
+    let world = World::new();
+    let run = world.start();
+    let producer = run.init().await;
+    run.produce(producer, Protocol::Second, 0, 0, "a").acknowledged().await.unwrap();
+    run.writes_left.store(0, Ordering::SeqCst);
+    run.produce(producer, Protocol::Second, 1, 0, "b").acknowledged().await.unwrap_err();
+    run.crash().await;
+
+    // The row that takes the partition in again cannot be written.
+    let run = world.start_with(0);
+    let opened = (run.coordinator.0.parts.open)(of(1)).unwrap();
+    assert!(matches!(opened, Err(OpenError::Offline(_))));
+    assert!((run.coordinator.0.parts.open)(of(0)).unwrap().is_ok(), "nothing has to be written for this one");
+    run.crash().await;
+    let run = world.start();
+    run.produce(producer, Protocol::Second, 1, 0, "b").acknowledged().await.unwrap();
+    run.end(producer, Protocol::Second, TransactionOutcome::Commit).await.unwrap();
+    assert_eq!((run.committed(0).await, run.committed(1).await), (vec!["a".into()], vec!["b".into()]));
+    run.crash().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_write_is_refused_and_what_is_in_the_logs_is_taken_in_again() {
     let world = World::new();
     let run = world.start();
