@@ -6,8 +6,8 @@ use std::path::Path;
 use kafka_protocol::messages as m;
 
 use super::member::{
-    AT_ONCE, FETCH, FIRST, HEARTBEAT, JOIN, beat, broker, commit, committed, consumer_described, described,
-    heartbeat, join, refused, settle, sync, told, until_rebalance,
+    FETCH, FIRST, HEARTBEAT, JOIN, beat, broker, commit, committed, consumer_described, described, heartbeat,
+    join, refused, settle, sync, told, until_rebalance,
 };
 use super::{ask, code};
 use crate::support::request::text;

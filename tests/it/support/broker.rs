@@ -121,7 +121,8 @@ impl TestBroker {
     /// A second broker on a copy of the directory as it is now, changed by `damage`: what a crash would leave of this one while it
     /// has nothing to do, without any farewell.
     pub fn crash_image(&self, damage: impl FnOnce(&Path)) -> TestBroker {
-        let settings: Vec<(&str, &str)> = self.settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let settings: Vec<(&str, &str)> =
+            self.settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let image = TestBroker::prepared(&settings, |to| {
             copy(self.path(), to);
             damage(to);

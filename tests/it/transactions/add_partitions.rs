@@ -58,8 +58,9 @@ fn one_partition_that_is_not_there_keeps_all_out() {
     for version in 0..=3 {
         let id = format!("x{version}");
         let of = init(&mut client, &id);
-        let mut codes =
-            |of: Producer, wanted: &[(&str, &[i32])]| added(&client.call(version, &ask::add(&id, of, wanted)));
+        let mut codes = |of: Producer, wanted: &[(&str, &[i32])]| {
+            added(&client.call(version, &ask::add(&id, of, wanted)))
+        };
         assert_eq!(codes(of, &[("t", &[0, 4, 1])]), [not, unknown, not], "v{version}");
         assert_eq!(codes(of, &[("t", &[0, -1])]), [not, unknown], "v{version}");
         assert_eq!(codes(of, &[("t", &[0]), ("nowhere", &[0, 1])]), [not, unknown, unknown], "v{version}");

@@ -14,8 +14,8 @@ use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, Wri
 use kafka_protocol::messages::{ProducerId, TransactionalId};
 
 use crate::groups::ask::group;
-use crate::support::request::{self, name, text};
 use crate::support::batch;
+use crate::support::request::{self, name, text};
 
 /// A transaction timeout that no test reaches, milliseconds.
 pub const LONG_MS: i32 = 600_000;

@@ -6,6 +6,7 @@ use super::ask::{self, Producer};
 use super::code;
 use super::session::{
     BOTH, Protocol, Session, broker, committed_values, described, init, producers, stable_end, state,
+    until_stable,
 };
 use crate::support::Client;
 
@@ -127,7 +128,7 @@ fn ends_of_the_second_protocol_are_told_apart_by_their_epochs() {
     assert_eq!(ended(&mut client, 5, "x", of.plus(2), false), given(of.plus(3)));
     assert_eq!(state(&mut client, "x"), "CompleteAbort");
     // Nothing was written by any of them but the first.
-    assert_eq!(stable_end(&mut client, "t", 0), 2);
+    assert_eq!(until_stable(&mut client, "t", 0), 2);
 }
 
 #[test]
@@ -170,6 +171,7 @@ fn the_last_epoch_of_the_second_protocol_leads_to_another_producer_id() {
     let (code, next) = ended(&mut client, 5, "x", session.of, true);
     assert_eq!((code, next.epoch), (code::NONE, 0));
     assert_ne!(next.id, first.id);
+    assert_eq!(until_stable(&mut client, "t", 0), at + 2);
     assert_eq!(ended(&mut client, 5, "x", session.of, true), (code::NONE, next), "again");
     let old = ended(&mut client, 4, "x", session.of, true).0;
     assert_eq!(old, code::INVALID_PRODUCER_ID_MAPPING);

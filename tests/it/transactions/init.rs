@@ -4,7 +4,9 @@ use kafka_protocol::messages::{InitProducerIdRequest, ProducerId};
 
 use super::ask::{self, Producer};
 use super::code;
-use super::session::{BOTH, INIT, Session, broker, broker_with, described, eventually, init, stable_end, state};
+use super::session::{
+    BOTH, INIT, Session, broker, broker_with, described, eventually, init, stable_end, state, until_stable,
+};
 use crate::support::Client;
 
 /// The last epoch that a client is given.
@@ -65,9 +67,8 @@ fn timeouts_are_permitted_up_to_the_setting() {
     assert_eq!(described(&mut client, "x").transaction_timeout_ms, 5_000);
     // Who only wants to be idempotent has no transactions that could take too long.
     for timeout in [0, -1, i32::MAX] {
-        let request = InitProducerIdRequest::default()
-            .with_transactional_id(None)
-            .with_transaction_timeout_ms(timeout);
+        let request =
+            InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(timeout);
         assert_eq!(given(&mut client, INIT, &request).0, code::NONE, "{timeout}");
     }
 }
@@ -83,7 +84,11 @@ fn who_comes_back_after_an_error_is_told_the_same_twice_and_others_are_fenced() 
         assert_eq!(given(&mut client, version, &ask::init_again(&id, of)), next, "v{version}");
         // The answer was lost: the same request once more.
         assert_eq!(given(&mut client, version, &ask::init_again(&id, of)), next, "v{version}");
-        assert_eq!(given(&mut client, version, &ask::init_again(&id, of.plus(1))).1, of.plus(2), "v{version}");
+        assert_eq!(
+            given(&mut client, version, &ask::init_again(&id, of.plus(1))).1,
+            of.plus(2),
+            "v{version}"
+        );
         // The oldest is nobody's last any more; the future and another id never were.
         for stale in [of, of.plus(7), of.stranger()] {
             let refused = given(&mut client, version, &ask::init_again(&id, stale));
@@ -94,7 +99,8 @@ fn who_comes_back_after_an_error_is_told_the_same_twice_and_others_are_fenced() 
         let refused = given(&mut client, version, &ask::init_again(&id, of.plus(2)));
         assert_eq!(refused.0, fenced, "v{version}");
         // What is not known any more is given anew.
-        let (code, lost) = given(&mut client, version, &ask::init_again(&format!("lost{version}"), of.plus(9)));
+        let (code, lost) =
+            given(&mut client, version, &ask::init_again(&format!("lost{version}"), of.plus(9)));
         assert_eq!((code, lost.epoch), (code::NONE, 0), "v{version}");
         assert_ne!(lost.id, of.id);
     }
@@ -113,7 +119,7 @@ fn a_new_producer_aborts_what_the_earlier_one_had_begun() {
             let refused = given(&mut client, version, &ask::init(&id));
             assert_eq!(refused, (code::CONCURRENT_TRANSACTIONS, Producer::NONE), "{id}");
             assert_eq!(init(&mut client, &id), zombie.of.plus(2), "{id}");
-            assert_eq!(stable_end(&mut client, "t", 0), at + 2, "the marker is there");
+            assert_eq!(until_stable(&mut client, "t", 0), at + 2, "the marker is there");
             let late = zombie.batch("t", 0, &["late"]);
             assert_eq!(zombie.send("t", 0, late).error_code, code::INVALID_PRODUCER_EPOCH, "{id}");
             for end in 0..=5 {
@@ -142,7 +148,7 @@ fn who_comes_back_within_a_transaction_gets_its_own_aborted() {
             code == code::NONE
         });
         assert_eq!(next, session.of.plus(1), "the epoch that fenced is its own");
-        assert_eq!(stable_end(&mut client, "t", 0), at + 2);
+        assert_eq!(until_stable(&mut client, "t", 0), at + 2);
         session.take_over(next);
         session.write("t", 0, &["again"]);
         session.end(true);

@@ -70,10 +70,8 @@ fn several_markers_each_for_its_producer() {
     sessions[1].write("t", 0, &["b0"]);
     sessions[1].write("t", 1, &["b1"]);
     let [a, b] = [&sessions[0], &sessions[1]].map(|session| session.of);
-    let request = ask::write_markers(vec![
-        ask::marker(a, true, "t", &[0]),
-        ask::marker(b, false, "t", &[0, 1]),
-    ]);
+    let request =
+        ask::write_markers(vec![ask::marker(a, true, "t", &[0]), ask::marker(b, false, "t", &[0, 1])]);
     let answer = client.call(1, &request);
     let codes: Vec<Vec<i16>> = answer
         .markers

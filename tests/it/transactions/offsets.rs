@@ -173,8 +173,7 @@ fn members_of_the_classic_protocol_are_checked() {
         assert_eq!(client.call(4, &added).error_code, code::NONE);
         let request = ask::commit_in(&session.id, session.of, "g", &[("t", 0, i64::from(version))]);
         let mut of = |member: &str, generation: i32| {
-            let request =
-                request.clone().with_member_id(text(member)).with_generation_id(generation);
+            let request = request.clone().with_member_id(text(member)).with_generation_id(generation);
             offset_codes(&client.call(version, &request)).remove(0)
         };
         assert_eq!(of(&member, generation - 1), code::ILLEGAL_GENERATION, "v{version}");

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_response::PartitionData;
-use uuid::Uuid;
+use kafka_protocol::messages::{FetchRequest, ListOffsetsRequest, MetadataRequest};
+use kafka_protocol::protocol::Message;
 
 use super::ask;
 use super::code;
@@ -30,10 +30,9 @@ fn by_time(client: &mut Client, timestamp: i64) -> (i64, i64) {
 #[test]
 fn every_version_ends_at_the_last_stable_offset_and_tells_what_was_aborted() {
     let (broker, mut client) = broker();
-    let topic: Uuid = {
-        let answer = client.call(12, &kafka_protocol::messages::MetadataRequest::default().with_topics(None));
-        answer.topics.iter().find(|topic| topic.name.as_deref() == Some("t")).expect("the topic").topic_id
-    };
+    let topics = client.call(12, &MetadataRequest::default().with_topics(None)).topics;
+    let topic =
+        topics.iter().find(|topic| topic.name == Some(request::name("t"))).expect("it is there").topic_id;
     client.produce("t", 0, batch::of(&["plain"]));
     let mut gone = Session::open(&broker, "gone", Protocol::Second);
     gone.write("t", 0, &["a"]);
@@ -43,8 +42,8 @@ fn every_version_ends_at_the_last_stable_offset_and_tells_what_was_aborted() {
     client.produce("t", 0, batch::of(&["behind"]));
     for version in 4..=FetchRequest::VERSIONS.max {
         for committed in [true, false] {
-            let mut request = request::fetch(vec![("t", request::wanted(0, 0))])
-                .with_isolation_level(i8::from(committed));
+            let mut request =
+                request::fetch(vec![("t", request::wanted(0, 0))]).with_isolation_level(i8::from(committed));
             if version < 7 {
                 request.session_epoch = FetchRequest::default().session_epoch;
             }
@@ -96,8 +95,11 @@ fn the_aborted_ranges_of_an_answer_are_those_that_reach_into_it() {
     let all = [(0, 3, (o, 0)), (1, 5, (t, 1)), (9, 10, (t, 9))];
     for from in 0..=11 {
         let data = fetch_committed(&mut client, "t", 0, from);
-        let expected: Vec<_> =
-            all.iter().filter(|(_, last, _)| *last >= from && from < 11).map(|(_, _, range)| *range).collect();
+        let expected: Vec<_> = all
+            .iter()
+            .filter(|(_, last, _)| *last >= from && from < 11)
+            .map(|(_, _, range)| *range)
+            .collect();
         let mut told = aborted(&data).expect("a list");
         told.sort_by_key(|(_, first)| *first);
         assert_eq!(told, expected, "from {from}");
@@ -122,9 +124,8 @@ fn interleaved_producers_are_read_as_they_ended() {
     let (broker, mut client) = broker();
     for protocol in BOTH {
         let begin = client.end_offset("t", 0);
-        let mut sessions: Vec<Session> = (0..7)
-            .map(|number| Session::open(&broker, &format!("{protocol:?}{number}"), protocol))
-            .collect();
+        let mut sessions: Vec<Session> =
+            (0..7).map(|number| Session::open(&broker, &format!("{protocol:?}{number}"), protocol)).collect();
         let mut written = Vec::new();
         // A small generator with a fixed seed: whose turn it is, and whether it ends.
         let mut random = 12_345_u64;
@@ -165,9 +166,15 @@ fn interleaved_producers_are_read_as_they_ended() {
 #[test]
 fn a_transaction_may_reach_across_many_segments() {
     let (broker, mut client) = broker();
-    let settings = [("segment.ms", "1000"), ("retention.ms", "-1"), ("index.interval.bytes", "0")];
+    let settings = [
+        ("segment.ms", "1000"),
+        ("retention.ms", "-1"),
+        ("index.interval.bytes", "0"),
+        ("message.timestamp.after.max.ms", "9223372036854775807"),
+    ];
     client.create_topic("s", 1, &settings);
-    let begin = 1_700_000_000_000;
+    // Later than any marker, which would begin segments otherwise.
+    let begin = batch::now_ms() + 100_000_000;
     for protocol in BOTH {
         let first = client.end_offset("s", 0);
         let id = format!("{protocol:?}");
@@ -176,7 +183,8 @@ fn a_transaction_may_reach_across_many_segments() {
         for (committed, offset) in [(false, 0), (true, 1)] {
             for number in 0..10_i64 {
                 // Every batch comes much later than the one before: it begins a segment.
-                let time = begin + (offset * 10 + number) * 10_000 + if protocol == BOTH[1] { 400_000 } else { 0 };
+                let time =
+                    begin + (offset * 10 + number) * 10_000 + if protocol == BOTH[1] { 400_000 } else { 0 };
                 long.write_at(time, "s", 0, &[&format!("long {offset} {number}")]);
                 short.write_at(time + 1, "s", 0, &[&format!("short {offset} {number}")]);
                 short.end(number % 2 == 0);
@@ -215,8 +223,7 @@ fn a_reader_that_waits_is_woken_by_the_end_of_a_transaction() {
             let mut session = Session::open(&broker, &format!("{protocol:?}{committed}"), protocol);
             let at = session.write("t", 0, &["v"]);
             let mut reader = broker.client();
-            let request =
-                ask::fetch_committed("t", 0, at).with_max_wait_ms(100_000).with_min_bytes(1);
+            let request = ask::fetch_committed("t", 0, at).with_max_wait_ms(100_000).with_min_bytes(1);
             let asked = reader.begin(FETCH, &request);
             // More of what is not decided is no reason to answer.
             session.write("t", 0, &["w"]);
@@ -263,13 +270,16 @@ fn offsets_are_looked_up_below_the_last_stable_one() {
     session.write_at(2_000, "t", 0, &["open"]);
     client.produce("t", 0, batch::at(3_000, &["behind"]));
     for version in 2..=LIST_OFFSETS {
-        let of = |request| {
+        let mut of = |request: ListOffsetsRequest| {
             let answer = client.call(version, &request);
             answer.topics[0].partitions[0].offset
         };
-        let told = [-1, -2].map(|time| ask::list_committed("t", 0, time)).map(of);
+        let told = [-1, -2].map(|time| of(ask::list_committed("t", 0, time)));
         assert_eq!(told, [1, 0], "v{version}");
-        assert_eq!(client.call(version, &request::list_offsets("t", 0, -1)).topics[0].partitions[0].offset, 3);
+        assert_eq!(
+            client.call(version, &request::list_offsets("t", 0, -1)).topics[0].partitions[0].offset,
+            3
+        );
     }
     assert_eq!(by_time(&mut client, 500), (0, 1_000));
     assert_eq!(by_time(&mut client, 1_000), (0, 1_000));

@@ -69,6 +69,8 @@ pub struct Session {
     pub protocol: Protocol,
     /// Next sequence number by topic and partition.
     sequences: HashMap<(String, i32), i32>,
+    /// Where the present transaction last wrote.
+    written: HashMap<(String, i32), i64>,
 }
 
 impl Session {
@@ -76,7 +78,14 @@ impl Session {
     pub fn open(broker: &TestBroker, id: &str, protocol: Protocol) -> Session {
         let mut client = broker.client();
         let of = init(&mut client, id);
-        Session { client, id: id.to_owned(), of, protocol, sequences: HashMap::new() }
+        Session {
+            client,
+            id: id.to_owned(),
+            of,
+            protocol,
+            sequences: HashMap::new(),
+            written: HashMap::new(),
+        }
     }
 
     /// The same producer on a new connection, as after the broker was away.
@@ -107,7 +116,11 @@ impl Session {
     /// Produce as this protocol does it, whatever comes of it.
     pub fn send(&mut self, topic: &str, partition: i32, records: Bytes) -> PartitionProduceResponse {
         let request = ask::produce(Some(&self.id), vec![(topic, partition, records)]);
-        produced(&self.client.call(self.protocol.produce(), &request)).remove(0)
+        let answer = produced(&self.client.call(self.protocol.produce(), &request)).remove(0);
+        if answer.error_code == code::NONE {
+            self.written.insert((topic.to_owned(), partition), answer.base_offset);
+        }
+        answer
     }
 
     /// Writes within the transaction, which begins with it if need be; returns the offset of the first record.
@@ -137,11 +150,18 @@ impl Session {
         assert!(codes.iter().all(|code| *code == code::NONE), "{codes:?}");
     }
 
-    /// EndTxn; goes on with what the answer gives.
+    /// EndTxn; goes on with what the answer gives. Returns when readers see the markers, which become durable a moment after
+    /// the answer.
     pub fn end(&mut self, committed: bool) {
+        let producer_id = self.of.id;
         let answer = self.client.call(self.protocol.end(), &ask::end(&self.id, self.of, committed));
         assert_eq!(answer.error_code, code::NONE);
         self.ended(&answer);
+        for ((topic, partition), last) in std::mem::take(&mut self.written) {
+            eventually("readers see the marker", || {
+                is_marked(&mut self.client, &topic, partition, producer_id, last)
+            });
+        }
     }
 
     /// Takes over what an EndTxn was answered.
@@ -157,6 +177,34 @@ impl Session {
         self.of = of;
         self.sequences.clear();
     }
+}
+
+/// Whether a marker of this producer can be read behind this offset; or nothing can any more.
+fn is_marked(client: &mut Client, topic: &str, partition: i32, producer_id: i64, offset: i64) -> bool {
+    let mut next = offset;
+    loop {
+        let data = client.fetch(topic, partition, next);
+        if data.error_code != code::NONE {
+            return data.error_code == code::UNKNOWN_TOPIC_OR_PARTITION;
+        }
+        let headers = headers(&data.records.unwrap_or_default());
+        let mut later = headers.iter().filter(|header| header.base_offset > offset);
+        if later.any(|header| header.is_control() && header.producer_id == producer_id) {
+            return true;
+        }
+        let Some(last) = headers.last() else { return false };
+        next = last.last_offset() + 1;
+    }
+}
+
+/// Waits until everything that a partition has is decided, and readers see it.
+pub fn until_stable(client: &mut Client, topic: &str, partition: i32) -> i64 {
+    let mut end = 0;
+    eventually("all is decided", || {
+        end = client.end_offset(topic, partition);
+        stable_end(client, topic, partition) == end
+    });
+    end
 }
 
 /// InitProducerId of a new producer, until an earlier one is out of the way.
