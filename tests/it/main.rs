@@ -7,4 +7,5 @@ mod hostile;
 mod restart;
 mod support;
 mod topics;
+mod transactions;
 mod wire;

@@ -1,8 +1,8 @@
 //! Idempotent producers: repeats are answered and not appended, gaps and old epochs are refused.
 
-use kafka_protocol::messages::{InitProducerIdRequest, TransactionalId};
+use kafka_protocol::messages::InitProducerIdRequest;
 
-use crate::support::{TestBroker, batch, request};
+use crate::support::{TestBroker, batch};
 
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
@@ -140,21 +140,4 @@ fn producer_ids_are_never_given_twice() {
     broker.crash_and_restart(|_| ());
     let answer = broker.client().call(5, &idempotent());
     assert!(seen.insert(answer.producer_id.0));
-}
-
-#[test]
-fn transactional_producers_are_refused_until_they_are_served() {
-    let broker = TestBroker::start();
-    let mut client = broker.client();
-    for (id, code) in [("tx", 53), ("", 42)] {
-        let request = InitProducerIdRequest::default()
-            .with_transactional_id(Some(TransactionalId(request::text(id))))
-            .with_transaction_timeout_ms(60_000);
-        let answer = client.call(5, &request);
-        assert_eq!(
-            (answer.error_code, answer.producer_id.0, answer.producer_epoch),
-            (code, -1, -1),
-            "{id:?}"
-        );
-    }
 }

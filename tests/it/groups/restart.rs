@@ -6,31 +6,12 @@ use std::path::Path;
 use kafka_protocol::messages as m;
 
 use super::member::{
-    AT_ONCE, FETCH, FIRST, HEARTBEAT, JOIN, beat, broker, commit, committed, consumer_described, described,
-    heartbeat, join, refused, settle, sync, told, until_rebalance,
+    FETCH, FIRST, HEARTBEAT, JOIN, beat, broker, commit, committed, consumer_described, described, heartbeat,
+    join, refused, settle, sync, told, until_rebalance,
 };
 use super::{ask, code};
 use crate::support::request::text;
 use crate::support::{Client, TestBroker, batch};
-
-/// What a crash would leave of a broker that runs and has nothing to do: its files as they are, without any farewell.
-fn crash_image(of: &TestBroker) -> TestBroker {
-    let image = TestBroker::prepared(&[AT_ONCE], |to| copy(of.path(), to));
-    assert!(!of.path().join(".kafka_cleanshutdown").exists(), "the broker was to be running");
-    image
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory");
-    for entry in fs::read_dir(from).expect("the data directory") {
-        let entry = entry.expect("an entry");
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        match entry.file_type().expect("a kind of file").is_dir() {
-            true => copy(&source, &target),
-            false => drop(fs::copy(&source, &target).expect("a copy")),
-        }
-    }
-}
 
 /// Ten records in each partition of `t`: offsets up to there are within the log.
 fn fill(client: &mut Client) {
@@ -118,10 +99,10 @@ fn members_carry_on_after_an_orderly_stop() {
 fn members_carry_on_after_a_crash() {
     let (broker, mut client, topic) = broker();
     let before = prepare(&broker, &mut client);
-    let image = crash_image(&broker);
+    let image = broker.crash_image(|_| ());
     check(&image, &before, topic, "after a crash");
     // Whatever it did there is durable as well.
-    let again = crash_image(&image);
+    let again = image.crash_image(|_| ());
     let mut client = again.client();
     assert_eq!(consumer_described(&mut client, "consumer").group_state.as_str(), "Stable");
     assert_eq!(beat(&mut client, &ask::beat("consumer", "a", FIRST + 1)).member_epoch, FIRST + 1);
@@ -139,7 +120,7 @@ fn every_acknowledged_commit_is_in_a_crash_image() {
             [code::NONE]
         );
         if offset % 5 == 0 {
-            let image = crash_image(&broker);
+            let image = broker.crash_image(|_| ());
             let mut reader = image.client();
             assert_eq!(committed(&mut reader, &group, "t", offset % 4), i64::from(offset));
         }

@@ -118,6 +118,19 @@ impl TestBroker {
         self.begin();
     }
 
+    /// A second broker on a copy of the directory as it is now, changed by `damage`: what a crash would leave of this one while it
+    /// has nothing to do, without any farewell.
+    pub fn crash_image(&self, damage: impl FnOnce(&Path)) -> TestBroker {
+        let settings: Vec<(&str, &str)> =
+            self.settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let image = TestBroker::prepared(&settings, |to| {
+            copy(self.path(), to);
+            damage(to);
+        });
+        assert!(!self.path().join(CLEAN_SHUTDOWN_FILE).exists(), "the broker was to be running");
+        image
+    }
+
     fn config(&self) -> BrokerConfig {
         let own = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let mut overrides = vec![
@@ -134,5 +147,17 @@ impl TestBroker {
 impl Drop for TestBroker {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("the data directory") {
+        let entry = entry.expect("an entry");
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type().expect("a kind of file").is_dir() {
+            true => copy(&source, &target),
+            false => drop(std::fs::copy(&source, &target).expect("a copy")),
+        }
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Capture {
     pub(super) topic_id: Uuid,
     /// Random parts of member ids that the broker has given out.
     members: Vec<String>,
+    /// Moments at which the broker did something, milliseconds since the epoch.
+    moments: Vec<i64>,
     text: String,
 }
 
@@ -70,7 +72,7 @@ impl Capture {
         let topic_id = client.create_topic("golden", 2, &[("retention.ms", "-1")]);
         let answer = client.produce("golden", 0, batch::at(BEGIN_MS, &["one", "two"]));
         assert_eq!((answer.error_code, answer.base_offset), (0, 0));
-        Capture { broker, client, topic_id, members: Vec::new(), text: String::new() }
+        Capture { broker, client, topic_id, members: Vec::new(), moments: Vec::new(), text: String::new() }
     }
 
     /// From now on the random part of this id is masked: its last 36 characters, or the whole of it when it is Kafka's 22
@@ -80,6 +82,11 @@ impl Capture {
         let is_short = id.len() == MASKED_SHORT_MEMBER.len() && parse_uuid_text(id).is_some();
         assert!(is_short || Uuid::parse_str(random).is_ok(), "{id:?} does not end in a random id");
         self.members.push(random.to_owned());
+    }
+
+    /// From now on this moment is masked by [`BEGIN_MS`].
+    pub(super) fn mask_moment(&mut self, at: i64) {
+        self.moments.push(at);
     }
 
     /// Sends a request and notes both frames, topic ids and member ids masked.
@@ -99,6 +106,9 @@ impl Capture {
     pub(super) fn note(&mut self, what: &str, version: i16, side: &str, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
         mask(&mut bytes, self.topic_id.as_bytes(), MASKED_ID.as_bytes());
+        for moment in &self.moments {
+            mask(&mut bytes, &moment.to_be_bytes(), &BEGIN_MS.to_be_bytes());
+        }
         for member in &self.members {
             let masked =
                 [MASKED_MEMBER, MASKED_SHORT_MEMBER].into_iter().find(|masked| masked.len() == member.len());

@@ -3,4 +3,5 @@
 mod api_versions;
 mod golden;
 mod golden_groups;
+mod golden_transactions;
 mod order;
