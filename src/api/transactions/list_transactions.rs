@@ -74,7 +74,10 @@ pub fn handle(context: &Context, request: ListTransactionsRequest) -> Answering<
 
 /// A pattern that has to match all of an id, as in Kafka.
 fn whole(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(PATTERN_BYTES_MAX).build()
+    let build = |pattern: &str| RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build();
+    // By itself first: a parenthesis of its own must not close ours.
+    build(pattern)?;
+    build(&format!("^(?:{pattern})$"))
 }
 
 impl Filter {

@@ -44,13 +44,20 @@ async fn one(context: &Context, wanted: WritableTxnMarker) -> WritableTxnMarkerR
         coordinator_epoch: wanted.coordinator_epoch,
         outcome,
     };
+    // Kafka answers UNKNOWN_SERVER_ERROR to both.
+    let of_nobody = match (marker.producer_id, marker.producer_epoch) {
+        (id, _) if id < 0 => Some(ResponseError::InvalidProducerIdMapping.code()),
+        (_, epoch) if epoch < 0 => Some(ResponseError::InvalidProducerEpoch.code()),
+        _ => None,
+    };
     let mut topics = Vec::with_capacity(wanted.topics.len());
     for topic in wanted.topics {
         let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
         for index in topic.partition_indexes {
-            let code = match &*topic.name == CONSUMER_OFFSETS {
-                true => end_offsets(context, index, marker).await,
-                false => write(context, &topic.name, index, marker).await,
+            let code = match of_nobody {
+                Some(code) => code,
+                None if &*topic.name == CONSUMER_OFFSETS => end_offsets(context, index, marker).await,
+                None => write(context, &topic.name, index, marker).await,
             };
             let result = WritableTxnMarkerPartitionResult::default();
             partitions.push(result.with_partition_index(index).with_error_code(code));

@@ -172,6 +172,7 @@ fn what_was_decided_is_carried_out_after_a_power_cut_that_took_the_markers() {
                 eventually("the markers are written again", || {
                     [0, 1].map(|p| stable_end(&mut client, "t", p)) == [4, 2]
                 });
+                described(&mut client, "x");
                 let mut expected = vec!["before"];
                 expected.extend(commits.then_some("a"));
                 assert_eq!(committed_values(&mut client, "t", 0, 0), expected, "{what}");

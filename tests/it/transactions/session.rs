@@ -162,6 +162,7 @@ impl Session {
                 is_marked(&mut self.client, &topic, partition, producer_id, last)
             });
         }
+        described(&mut self.client, &self.id);
     }
 
     /// Takes over what an EndTxn was answered.
@@ -243,7 +244,14 @@ pub fn offset_codes(answer: &m::TxnOffsetCommitResponse) -> Vec<i16> {
 
 /// DescribeTransactions, of one id.
 pub fn described(client: &mut Client, id: &str) -> TransactionState {
-    client.call(0, &ask::describe(&[id])).transaction_states.remove(0)
+    let mut ask = || client.call(0, &ask::describe(&[id])).transaction_states.remove(0);
+    let mut shown = ask();
+    // Until the markers of a decided transaction are durable.
+    eventually("the transaction is complete", || {
+        shown = ask();
+        !shown.transaction_state.starts_with("Prepare")
+    });
+    shown
 }
 
 /// The name of the state of an id.
