@@ -49,6 +49,10 @@ async fn one(context: &Context, wanted: WritableTxnMarker) -> WritableTxnMarkerR
         let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
         for index in topic.partition_indexes {
             let code = match &*topic.name == CONSUMER_OFFSETS {
+                // Nobody can have produced under these; in a log such a marker would be no valid batch.
+                _ if marker.producer_id < 0 || marker.producer_epoch < 0 => {
+                    ResponseError::InvalidRequest.code()
+                }
                 true => end_offsets(context, index, marker).await,
                 false => write(context, &topic.name, index, marker).await,
             };
