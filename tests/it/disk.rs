@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::golden::{check, dump};
+use crate::support::golden::{check, dump, mask};
 use crate::support::{TestBroker, batch};
+use crate::transactions::session::{Protocol, Session, producers};
 
 /// A fixed moment of these logs, milliseconds since the epoch.
 const BEGIN_MS: i64 = 1_700_000_000_000;
@@ -37,6 +38,47 @@ fn scripted() -> TestBroker {
     drop(client);
     broker.stop();
     broker
+}
+
+/// One segment with two aborted transactions, one that was committed and one that is open; and when its producers last wrote.
+fn scripted_transactions() -> (TestBroker, Vec<i64>) {
+    let mut broker = TestBroker::start();
+    let mut client = broker.client();
+    client.create_topic("golden", 1, &[("retention.ms", "-1"), ("segment.ms", "9223372036854775807")]);
+    let mut one = Session::open(&broker, "one", Protocol::First);
+    let mut two = Session::open(&broker, "two", Protocol::Second);
+    one.write_at(BEGIN_MS, "golden", 0, &["a"]);
+    two.write_at(BEGIN_MS, "golden", 0, &["b"]);
+    one.end(false);
+    two.end(false);
+    two.write_at(BEGIN_MS, "golden", 0, &["c"]);
+    one.write_at(BEGIN_MS, "golden", 0, &["d"]);
+    two.end(true);
+    let times = producers(&mut client, "golden", 0).iter().map(|producer| producer.last_timestamp).collect();
+    drop((client, one, two));
+    broker.stop();
+    (broker, times)
+}
+
+#[test]
+fn aborted_ranges_and_open_transactions_have_these_bytes() {
+    let (broker, times) = scripted_transactions();
+    let dir = broker.partition_dir("golden", 0);
+    let mut told = String::new();
+    for name in file_names(&dir) {
+        let mut bytes = fs::read(dir.join(&name)).expect("a file");
+        if name.ends_with(".snapshot") {
+            // The checksum over the times, and the times.
+            bytes[2..6].fill(0xcc);
+            for time in &times {
+                mask(&mut bytes, &time.to_be_bytes(), &BEGIN_MS.to_be_bytes());
+            }
+        } else if !name.ends_with(".txnindex") {
+            continue;
+        }
+        told.push_str(&format!("# {name}, {} bytes\n{}", bytes.len(), dump(&bytes)));
+    }
+    check("disk/transactions.txt", &told);
 }
 
 fn file_names(dir: &Path) -> Vec<String> {

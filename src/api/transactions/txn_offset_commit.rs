@@ -47,6 +47,10 @@ pub fn handle(context: &Context, request: TxnOffsetCommitRequest) -> Answering<T
     if commits.is_empty() {
         return Answering::Now(shaped(&request, &exists, |_| None));
     }
+    // Before anything else is looked at, or a transaction is begun for it (`GroupCoordinatorService.commitTransactionalOffsets`).
+    if request.group_id.is_empty() {
+        return Answering::Now(shaped(&request, &exists, |_| Some(ResponseError::InvalidGroupId.code())));
+    }
     let producer = Producer { id: request.producer_id.0, epoch: request.producer_epoch };
     let protocol = if version >= SECOND_PROTOCOL_FROM { Protocol::Second } else { Protocol::First };
     let committer = Committer {

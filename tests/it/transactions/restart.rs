@@ -247,9 +247,8 @@ fn what_was_open_and_lost_as_a_whole_ends_without_a_trace() {
         for commits in [true, false] {
             let (broker, _client) = broker();
             let mut session = Session::open(&broker, "x", protocol);
-            if protocol == Protocol::First {
-                session.enlist("t", &[0]);
-            }
+            // That the transaction is under way is on the disk, whatever becomes of the record.
+            session.enlist("t", &[0]);
             let records = session.batch("t", 0, &["lost"]);
             let length = records.len() as u64;
             let request = ask::produce(Some("x"), vec![("t", 0, records)]).with_acks(1);

@@ -118,7 +118,9 @@ impl Session {
         let request = ask::produce(Some(&self.id), vec![(topic, partition, records)]);
         let answer = produced(&self.client.call(self.protocol.produce(), &request)).remove(0);
         if answer.error_code == code::NONE {
-            self.written.insert((topic.to_owned(), partition), answer.base_offset);
+            let last = self.written.entry((topic.to_owned(), partition)).or_insert(answer.base_offset);
+            // A repetition is answered with where it was first.
+            *last = answer.base_offset.max(*last);
         }
         answer
     }
