@@ -40,10 +40,6 @@ pub fn handle(context: &Context, request: TxnOffsetCommitRequest) -> Answering<T
             }));
         }
     }
-    if request.group_id.is_empty() {
-        let code = ResponseError::InvalidGroupId.code();
-        return Answering::Now(shaped(&request, &exists, |_| Some(code)));
-    }
     if commits.is_empty() {
         return Answering::Now(shaped(&request, &exists, |_| None));
     }
