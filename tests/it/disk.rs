@@ -9,6 +9,8 @@ use crate::transactions::session::{Protocol, Session, producers};
 
 /// A fixed moment of these logs, milliseconds since the epoch.
 const BEGIN_MS: i64 = 1_700_000_000_000;
+/// Size of a producer in a snapshot, bytes.
+const PRODUCER: usize = 46;
 
 /// Three segments: rolled by the time between records, with an entry of the index for each batch, and an idempotent
 /// producer whose state is kept beside them.
@@ -73,6 +75,10 @@ fn aborted_ranges_and_open_transactions_have_these_bytes() {
             for time in &times {
                 mask(&mut bytes, &time.to_be_bytes(), &BEGIN_MS.to_be_bytes());
             }
+            // Producers come in no order.
+            let mut entries: Vec<Vec<u8>> = bytes[10..].chunks(PRODUCER).map(<[u8]>::to_vec).collect();
+            entries.sort();
+            bytes.splice(10.., entries.concat());
         } else if !name.ends_with(".txnindex") {
             continue;
         }
