@@ -35,7 +35,6 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  *
  * <pre>
  * transact BOOTSTRAP TOPIC PRODUCERS RECORDS BYTES SECONDS MOST ABORT_EVERY [key=value ...]
- * phases   (the same)                                                 transact, with flush() and the end of a transaction timed apart
  * fill     BOOTSTRAP TOPIC RECORDS BYTES                              records outside of transactions
  * copy     BOOTSTRAP FROM TO GROUP RECORDS SECONDS [key=value ...]    consume, produce, and commit both in one transaction
  * read     BOOTSTRAP TOPIC ROUNDS [key=value ...]                     everything, from the beginning, ROUNDS times
@@ -43,7 +42,12 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  *
  * Each of PRODUCERS runs one transaction after the other until SECONDS are over or all of them have done MOST; a transaction
  * has RECORDS records, which go to the topic's partitions in turn. Every ABORT_EVERYth of a producer is aborted, none at 0.
- * What is timed comes after some transactions that are not, and what the log holds at the end is checked.
+ *
+ * <p>A commit is flush() and commitTransaction(): the latter alone does the same, but with the second protocol the client's I/O
+ * thread may send the end of a transaction ahead of its records, if it looked for unsent ones before they were there and for
+ * requests after (Sender.maybeSendAndPollTransactionalRequest of 4.3.1); brokers answer INVALID_TXN_STATE.
+ *
+ * <p>What is timed comes after some transactions that are not, and what the log holds at the end is checked.
  */
 public class Transactions {
     /** Before the clock runs: metadata and connections are there, the coordinator is known. */
@@ -56,7 +60,7 @@ public class Transactions {
             String[] word = line.split(" ");
             try {
                 System.out.println(switch (word[0]) {
-                    case "transact", "phases" -> transact(word);
+                    case "transact" -> transact(word);
                     case "fill" -> fill(word);
                     case "copy" -> copy(word);
                     case "read" -> read(word);
@@ -122,7 +126,6 @@ public class Transactions {
         final int records;
         final byte[] payload;
         final int abortEvery;
-        final boolean phases;
         final KafkaProducer<byte[], byte[]> producer;
         final Times commits = new Times();
         final Times flushes = new Times();
@@ -141,7 +144,6 @@ public class Transactions {
             records = Integer.parseInt(word[4]);
             payload = payload(Integer.parseInt(word[5]));
             abortEvery = Integer.parseInt(word[8]);
-            phases = word[0].equals("phases");
             turn = number;
             Map<String, Object> settings = settings(word, 9);
             settings.put("transactional.id", topic + "-" + number);
@@ -156,14 +158,10 @@ public class Transactions {
             grown += records + Math.min(records, partitions);
             begun++;
             long begin = System.nanoTime();
-            if (phases) {
-                producer.flush();
-            }
+            producer.flush();
             long flushed = System.nanoTime();
             boolean abort = abortEvery > 0 && begun % abortEvery == 0;
             if (abort) {
-                // An abort throws away what was not sent, and an empty transaction is none.
-                producer.flush();
                 producer.abortTransaction();
                 aborted++;
             } else {
@@ -173,10 +171,8 @@ public class Transactions {
             if (timed && !abort) {
                 long end = System.nanoTime();
                 commits.add(end - begin);
-                if (phases) {
-                    flushes.add(flushed - begin);
-                    ends.add(end - flushed);
-                }
+                flushes.add(flushed - begin);
+                ends.add(end - flushed);
             }
         }
     }
