@@ -12,6 +12,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::dir::{FileKind, segment_path};
 use super::error::StorageError;
@@ -22,7 +23,7 @@ const ENTRY_LEN: usize = 34;
 /// The only version of the format.
 const VERSION: i16 = 0;
 /// Entries read at once: first as few as one look-up usually needs, then more.
-const FIRST_READ: usize = 16;
+const FIRST_READ: usize = 64;
 const MOST_READ: usize = 1024;
 
 /// A transaction that was aborted.
@@ -87,13 +88,22 @@ pub(super) struct TxnIndex {
     /// Entries that could not be written yet: none may be left out.
     pending: Vec<AbortedTransaction>,
     last_offset: i64,
+    /// Where the last look-up ended: the next one of the same reader begins there. Checked before it is used.
+    hint: AtomicUsize,
 }
 
 impl TxnIndex {
     /// The index of a segment without aborted transactions. Makes no file.
     pub fn empty(dir: &Arc<LogDir>, base: i64) -> TxnIndex {
         let file = FileHandle::new(dir, base, FileKind::TxnIndex);
-        TxnIndex { file, created: false, written: 0, pending: Vec::new(), last_offset: -1 }
+        TxnIndex {
+            file,
+            created: false,
+            written: 0,
+            pending: Vec::new(),
+            last_offset: -1,
+            hint: AtomicUsize::new(0),
+        }
     }
 
     /// Reads the file of the segment that holds the offsets from `base` to below `bound`, and keeps its sound part. The
@@ -194,13 +204,19 @@ impl TxnIndex {
             // All of it ended below, where nothing was known of what comes later.
             return Ok(false);
         }
+        let at = self.first_written(from)?;
+        let mut below = at;
         let mut take = |entry: &AbortedTransaction| {
             if entry.last_offset >= from && entry.first_offset < upto {
                 found.push(*entry);
             }
+            if entry.last_offset < upto {
+                below += 1;
+                // A reader goes on where it stopped.
+                self.hint.store(below, Ordering::Relaxed);
+            }
             entry.last_stable_offset >= upto
         };
-        let at = self.first_written(from)?;
         let mut entries = Entries { file: &self.file, at, end: self.written, step: FIRST_READ };
         while let Some(chunk) = entries.next()? {
             for entry in chunk {
@@ -215,6 +231,12 @@ impl TxnIndex {
 
     /// How many entries in the file ended below `offset`.
     fn first_written(&self, offset: i64) -> Result<usize, StorageError> {
+        let hint = self.hint.load(Ordering::Relaxed).min(self.written);
+        if (hint == 0 || self.get(hint - 1)?.last_offset < offset)
+            && (hint == self.written || self.get(hint)?.last_offset >= offset)
+        {
+            return Ok(hint);
+        }
         let (mut low, mut high) = (0, self.written);
         while low < high {
             let middle = low + (high - low) / 2;
