@@ -412,3 +412,85 @@ fn ended_at_last(client: &mut Client, protocol: Protocol, of: Producer, commits:
     });
     told
 }
+
+/// A crash image in which the batch of `session` in partition 0 of `t` has reached the disk, and the row that enlists it has
+/// not. Nobody was promised either: the batch was written with acks=1.
+fn without_the_row(broker: &TestBroker, session: &mut Session, values: &[&str]) -> TestBroker {
+    // The state as it was before.
+    let before = broker.crash_image(|_| ());
+    let mut before = Some(before);
+    let records = session.batch("t", 0, values);
+    let request = ask::produce(Some(&session.id), vec![("t", 0, records)]).with_acks(1);
+    assert_eq!(produced(&session.client.call(12, &request))[0].error_code, code::NONE);
+    broker.crash_image(|path| {
+        let mut before = before.take().expect("the earlier image");
+        before.stop();
+        fs::remove_dir_all(path.join("state")).expect("the state");
+        fs::rename(before.path().join("state"), path.join("state")).expect("the earlier state");
+    })
+}
+
+#[test]
+fn a_batch_whose_row_was_lost_belongs_to_its_producers_transaction_still() {
+    for commits in [true, false] {
+        let (broker, _client) = broker();
+        let mut session = Session::open(&broker, "x", Protocol::Second);
+        let image = without_the_row(&broker, &mut session, &["a"]);
+        let mut client = image.client();
+        session.reconnect(&image);
+        assert_eq!(stable_end(&mut client, "t", 0), 0, "nobody has decided");
+        assert_eq!(state(&mut client, "x"), "Ongoing");
+        session.write("t", 0, &["b"]);
+        session.write("t", 1, &["c"]);
+        session.end(commits);
+        let expected: &[&str] = if commits { &["a", "b"] } else { &[] };
+        assert_eq!(committed_values(&mut client, "t", 0, 0), expected);
+    }
+}
+
+#[test]
+fn a_batch_whose_row_was_lost_is_aborted_when_its_producer_is_gone() {
+    let (broker, _client) = broker();
+    let mut session = Session::open(&broker, "x", Protocol::Second);
+    let image = without_the_row(&broker, &mut session, &["a"]);
+    let mut client = image.client();
+    // Another takes over before anybody has looked at the log: there is nothing that it could abort.
+    let next = client.call(INIT, &ask::init("x"));
+    assert_eq!((next.error_code, next.producer_epoch), (code::NONE, session.of.epoch + 1));
+    eventually("readers go on", || stable_end(&mut client, "t", 0) == 2);
+    assert_eq!(committed_values(&mut client, "t", 0, 0), Vec::<String>::new());
+    assert_eq!(aborted(&fetch_committed(&mut client, "t", 0, 0)), Some(vec![(session.of.id, 0)]));
+    session.reconnect(&image);
+    let late = session.batch("t", 0, &["late"]);
+    assert_eq!(session.send("t", 0, late).error_code, code::INVALID_PRODUCER_EPOCH);
+}
+
+#[test]
+fn a_topic_that_is_gone_does_not_hold_up_what_is_carried_out_after_a_crash() {
+    use kafka_protocol::messages::DeleteTopicsRequest;
+    for protocol in BOTH {
+        let (broker, mut client) = broker();
+        client.create_topic("gone", 1, &[]);
+        let mut session = Session::open(&broker, "x", protocol);
+        session.write("t", 0, &["a"]);
+        session.write("gone", 0, &["b"]);
+        let delete =
+            DeleteTopicsRequest::default().with_topic_names(vec![crate::support::request::name("gone")]);
+        let end = ask::end("x", session.of, true);
+        assert_eq!(client.call(5, &delete).responses[0].error_code, code::NONE);
+        assert_eq!(client.call(protocol.end(), &end).error_code, code::NONE);
+        assert_eq!(until_marked(&mut client), 2);
+        let image = broker.crash_image(|path| lose(path, 0, MARKER));
+        let mut client = image.client();
+        assert_eq!(until_marked(&mut client), 2);
+        assert_eq!(committed_values(&mut client, "t", 0, 0), ["a"], "{protocol:?}");
+        let next = init(&mut client, "x");
+        assert!(next.epoch > session.of.epoch);
+    }
+}
+
+/// Waits for the marker behind the only record of partition 0 of `t`.
+fn until_marked(client: &mut Client) -> i64 {
+    eventually("the marker is there", || stable_end(client, "t", 0) > 1);
+    stable_end(client, "t", 0)
+}
