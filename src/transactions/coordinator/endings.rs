@@ -79,14 +79,15 @@ async fn settle(coordinator: Coordinator, mut settling: mpsc::UnboundedReceiver<
         let mut durable = true;
         for (partition, end_offset) in ends {
             if let Err(error) = partition.committed(end_offset, DURABLE_WITHIN).await {
-                warn!(id = quoted(&id), partition = %partition.id(), %error, "a marker did not become durable; the next start writes it again");
+                warn!(id = quoted(&id), partition = %partition.id(), %error, "a marker did not become durable; it will be looked at again");
                 durable = false;
             }
         }
         match (durable, is_found) {
             (true, false) => coordinator.settled(&id, serial),
             (true, true) => coordinator.drop_found(&id, serial).await,
-            (false, _) => {}
+            // Its topic was deleted meanwhile, or its disk failed.
+            (false, _) => coordinator.leave(&id, serial),
         }
     }
 }
@@ -199,6 +200,14 @@ impl Coordinator {
             && transaction.serial == serial + 1
         {
             transaction.complete(now_ms());
+        }
+    }
+
+    /// Has an ending looked at again after a while.
+    fn leave(&self, id: &Arc<str>, serial: u64) {
+        let Ok(mut shard) = self.shard(id) else { return };
+        if let Some(unsettled) = shard.unsettled.get_mut(&(id.clone(), serial)) {
+            unsettled.is_left = true;
         }
     }
 
