@@ -286,6 +286,7 @@ pub(super) fn mark(
         // Nobody but this ending could have ended it since: the log is asked only now.
         OpenFrom::NotKnown => match partition.open_transaction(row.producer_id) {
             Some(open) if open.producer_epoch <= row.producer_epoch => Some(open.first_offset),
+            None if !is_found => None,
             _ => return Ok(None),
         },
     };

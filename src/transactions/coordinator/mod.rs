@@ -27,7 +27,7 @@ mod sweep;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, oneshot};
@@ -101,6 +101,8 @@ struct Shared {
     endings: mpsc::UnboundedSender<Work>,
     /// Transactional ids in all shards.
     known: AtomicUsize,
+    /// Every shard was read once.
+    counted: AtomicBool,
     metrics: TransactionMetrics,
 }
 
@@ -121,6 +123,7 @@ impl Coordinator {
             settings,
             endings,
             known: AtomicUsize::new(0),
+            counted: AtomicBool::new(false),
             metrics,
         };
         let coordinator = Coordinator(Arc::new(shared));
@@ -151,18 +154,23 @@ impl Coordinator {
     }
 
     fn init(&self, id: &str, request: InitRequest, spare: Option<i64>) -> Result<Decided<Producer>, Refused> {
+        // What is not read yet counts as well.
+        if !self.0.counted.load(Ordering::Acquire) {
+            self.load_all();
+            self.0.counted.store(true, Ordering::Release);
+        }
         let mut shard = self.shard(id)?;
         let now_ms = now_ms();
         if !shard.ids.contains_key(id) {
             let producer_id = spare.ok_or(Refused::NeedsProducerId)?;
-            if self.0.known.load(Ordering::Relaxed) >= self.0.settings.max_ids {
+            if self.0.known.fetch_add(1, Ordering::Relaxed) >= self.0.settings.max_ids {
+                self.0.known.fetch_sub(1, Ordering::Relaxed);
                 return Err(TransactionError::TooManyTransactionalIds.into());
             }
             let transaction = Transaction::create(request, producer_id, now_ms);
             let producer = transaction.producer();
             let id: Arc<str> = Arc::from(id);
             shard.ids.insert(id.clone(), transaction);
-            self.0.known.fetch_add(1, Ordering::Relaxed);
             let receipt = self.write(&mut shard, &id)?;
             info!(id = quoted(&id), producer_id, "a transactional id is used for the first time");
             return Ok(Decided::when(Ok(producer), Some(receipt)));

@@ -647,6 +647,14 @@ async fn ids_are_bounded_in_number_and_length() {
     let init = |id: &'static str| run.coordinator.init_producer_id(id, 1000, None);
     assert_eq!(init("d").await, Err(TransactionError::TooManyTransactionalIds));
     assert!(init("a").await.is_ok(), "a known one is served");
+    run.crash().await;
+    let run = world.start();
+    let init = |id: &'static str| run.coordinator.init_producer_id(id, 1000, None);
+    assert_eq!(
+        init("d").await,
+        Err(TransactionError::TooManyTransactionalIds),
+        "whatever was read since the start"
+    );
     assert_eq!(init("").await, Err(TransactionError::InvalidRequest));
     let long = "x".repeat(store::TRANSACTIONAL_ID_BYTES_MAX + 1);
     assert_eq!(
