@@ -75,8 +75,11 @@ impl Coordinator {
             };
             if unclaimed.get(&row.producer_id).is_some_and(is_its) {
                 unclaimed.remove(&row.producer_id);
-                // Decided already: it must not go on now that the log can be written to again.
-                if let Err(error) = mark(partition, row, from, true) {
+                // What is about to be carried out comes here by itself, once its decision is durable. Where only this log was
+                // left out, the transactional id goes on already, and the log must not before it has the marker.
+                if unsettled.is_carried_out
+                    && let Err(error) = mark(partition, row, from, true)
+                {
                     warn!(partition = %partition.id(), %error, "a marker could not be written; it will be tried again");
                 }
             }
