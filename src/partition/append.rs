@@ -23,6 +23,8 @@ pub struct Appended {
     pub log_append_time_ms: i64,
     /// Log start offset at that time.
     pub log_start_offset: i64,
+    /// It was in the log already.
+    pub is_repeat: bool,
 }
 
 impl Partition {
@@ -119,6 +121,7 @@ impl Partition {
                 end_offset: earlier.last_offset + 1,
                 log_append_time_ms: earlier.timestamp,
                 log_start_offset: inner.log.start_offset(),
+                is_repeat: true,
             });
         }
         let rolled = self.write(&mut inner, &mut header, &batch.bytes, now_ms)?;
@@ -193,6 +196,7 @@ impl Partition {
             end_offset,
             log_append_time_ms: if header.is_log_append_time() { header.max_timestamp } else { -1 },
             log_start_offset,
+            is_repeat: false,
         }
     }
 

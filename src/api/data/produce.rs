@@ -205,6 +205,10 @@ fn append(
             (Err(AppendError::NotEnlisted { .. }), Some(id)) => {
                 enlist(context, id, &partition, &batch, now_ms)?
             }
+            // Its first copy may have enlisted the partition a moment ago, and not have been answered yet.
+            (Ok(appended), Some(id)) if appended.is_repeat && batch.header.is_transactional() => {
+                (appended, services.transactions.queued(id)?)
+            }
             (appended, _) => (appended?, None),
         };
         services.metrics.observe_append(batch.bytes.len());
@@ -268,10 +272,14 @@ async fn confirm(
             Err(error) => Some(Failure::from_append(&error, &append.partition)),
             Ok(()) => {
                 let enlisted = match append.enlisted {
-                    Some(enlisted) => enlisted.await,
-                    None => Ok(()),
+                    Some(enlisted) => tokio::time::timeout_at(until, enlisted).await,
+                    None => Ok(Ok(())),
                 };
-                enlisted.err().map(|_| Failure::from_transaction(&TransactionError::NotCoordinator, version))
+                match enlisted {
+                    Ok(Ok(())) => None,
+                    Ok(Err(_)) => Some(Failure::from_transaction(&TransactionError::NotCoordinator, version)),
+                    Err(_) => Some(Failure::from_append(&AppendError::TimedOut, &append.partition)),
+                }
             }
         };
         if let Some(failure) = failure {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::shard::Shard;
 use super::{Coordinator, Decided, check_id};
 use crate::groups::store::shard_of;
+use crate::storage::journal::Receipt;
 use crate::transactions::error::TransactionError;
 use crate::transactions::store;
 use crate::transactions::transaction::{Producer, State, TopicPartition, Transaction};
@@ -75,8 +76,11 @@ impl Coordinator {
                 state: shown(&shard, id, known),
                 started_at_ms: known.started_at_ms,
             });
-            found.extend(listed.filter(|listed| admits(listed)));
-            receipt = crate::storage::journal::Receipt::later(receipt, shard.receipt());
+            let listed: Vec<Listed> = listed.collect();
+            receipt = Receipt::later(receipt, shard.receipt());
+            drop(shard);
+            // A pattern may take its time over long ids: transactions of the shard go on meanwhile.
+            found.extend(listed.into_iter().filter(&admits));
         }
         Decided::when(Ok(found), receipt)
     }

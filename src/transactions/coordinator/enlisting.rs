@@ -79,6 +79,15 @@ impl Coordinator {
         Ok((append(), receipt))
     }
 
+    /// What of a transaction is on its way to the disk: a repeated batch is as durable as its first copy only behind it.
+    ///
+    /// # Errors
+    /// [`TransactionError`] when the state cannot be had.
+    pub fn queued(&self, id: &str) -> Result<Option<Receipt>, TransactionError> {
+        check_id(id)?;
+        Ok(self.shard(id)?.receipt())
+    }
+
     /// Lets the offsets of a group into a transaction: `take` runs when the group is part of it, and before anything can end
     /// it. With the second protocol the group is enlisted by this. `take` is told the term of the journal that this holds in.
     ///

@@ -225,7 +225,14 @@ impl Run {
         let batch = batch(producer, sequence, value);
         match partition.append(&batch, now_ms()) {
             Err(AppendError::NotEnlisted { .. }) => {}
-            appended => return Produced { appended: Ok(appended), receipt: None, partition },
+            appended => {
+                let is_repeat = appended.as_ref().is_ok_and(|appended| appended.is_repeat);
+                let queued = if is_repeat { self.coordinator.queued(ID) } else { Ok(None) };
+                return match queued {
+                    Ok(receipt) => Produced { appended: Ok(appended), receipt, partition },
+                    Err(error) => Produced { appended: Err(error), receipt: None, partition },
+                };
+            }
         }
         let is_second = protocol == Protocol::Second;
         let append = || partition.append_enlisted(&batch, now_ms(), is_second);
@@ -571,6 +578,8 @@ async fn a_failed_write_is_refused_and_what_is_in_the_logs_is_taken_in_again() {
         matches!(refused, Err(TransactionError::NotCoordinator | TransactionError::CoordinatorNotAvailable)),
         "{refused:?}"
     );
+    let repeated = run.produce(producer, second, 1, 0, "b").acknowledged().await;
+    assert!(repeated.is_err(), "it is in the log, but nobody would know on the next start whose it is");
     run.writes_left.store(-1, Ordering::SeqCst);
     // In the same process: the state is read from the disk again, and the open logs tell the rest.
     run.wait_for("the store to be tried again", || run.coordinator.shard(ID).is_ok()).await;
