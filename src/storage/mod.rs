@@ -11,6 +11,7 @@ pub mod memory_state;
 pub mod rocks;
 pub mod segment;
 pub mod state_store;
+pub mod superseded;
 
 #[cfg(test)]
 pub(crate) mod conformance;
