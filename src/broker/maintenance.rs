@@ -1,7 +1,6 @@
 //! What runs from time to time: retention, checkpoints, time-driven flushes, and the verification of logs that nobody
 //! has asked for since an unclean stop.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,12 +22,6 @@ const LOAD_GROUPS_EVERY: Duration = Duration::from_secs(10);
 /// Checkpoints are also written when so many bytes were appended since: it bounds what the next start has to verify.
 const CHECKPOINT_EVERY_BYTES: u64 = 64 << 20;
 
-/// Files of removed segments, and when they may go.
-struct Doomed {
-    at: Instant,
-    files: Vec<PathBuf>,
-}
-
 /// Runs until `stopping` turns true.
 pub async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
     if !services.partitions.was_clean() {
@@ -49,7 +42,6 @@ pub async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
     let mut offsets = Every::new(now, Duration::from_millis(check));
     let mut groups = Every::new(now, LOAD_GROUPS_EVERY);
     let mut image_version = services.image().version;
-    let mut doomed: Vec<Doomed> = Vec::new();
     while !*stopping.borrow() {
         tokio::select! {
             () = tokio::time::sleep(TICK) => {}
@@ -67,21 +59,9 @@ pub async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
         };
         image_version = version;
         let working = services.clone();
-        match tokio::task::spawn_blocking(move || pass(&working, due)).await {
-            Ok(removed) => doomed.extend(removed),
-            Err(error) => warn!(%error, "a maintenance pass failed"),
+        if let Err(error) = tokio::task::spawn_blocking(move || pass(&working, due)).await {
+            warn!(%error, "a maintenance pass failed");
         }
-        doomed.retain(|batch| {
-            if now < batch.at {
-                return true;
-            }
-            for file in &batch.files {
-                if let Err(error) = std::fs::remove_file(file) {
-                    warn!(file = %file.display(), %error, "cannot remove a file of a deleted segment");
-                }
-            }
-            false
-        });
     }
 }
 
@@ -128,10 +108,11 @@ struct Due {
     reconfigure: bool,
 }
 
-fn pass(services: &Services, due: Due) -> Vec<Doomed> {
+fn pass(services: &Services, due: Due) {
     let now_ms = services.now_ms();
     services.partitions.empty_trash();
-    let mut doomed = Vec::new();
+    let now = std::time::Instant::now();
+    services.partitions.doomed().remove_due(now);
     if due.reconfigure {
         for topic in services.image().topics() {
             services.partitions.reconfigure(topic.id, topic.partitions, &services.topic_config(topic));
@@ -156,10 +137,8 @@ fn pass(services: &Services, due: Due) -> Vec<Doomed> {
         }
         if due.retention {
             let files = partition.apply_retention(now_ms);
-            if !files.is_empty() {
-                let delay = Duration::from_millis(partition.config().file_delete_delay_ms);
-                doomed.push(Doomed { at: Instant::now() + delay, files });
-            }
+            let delay = Duration::from_millis(partition.config().file_delete_delay_ms);
+            services.partitions.doomed().add(files, now, delay);
         }
     }
     if due.checkpoint || appended_bytes >= CHECKPOINT_EVERY_BYTES {
@@ -168,7 +147,6 @@ fn pass(services: &Services, due: Due) -> Vec<Doomed> {
             warn!(%error, "the checkpoints could not be written: a restart verifies more than it needs to");
         }
     }
-    doomed
 }
 
 /// Opens, and so verifies, every log after an unclean stop, on `num.recovery.threads.per.data.dir` threads.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::broker_keys::{self, Effect};
+use super::cleaner::{self, CleanerConfig};
 use super::group_limits::{self, GroupConfig};
 use super::listeners::{self, Advertised, HostPort, Listener, ListenerKeys};
 use super::topic::{self, TopicConfig, TopicOverrides};
@@ -87,6 +88,8 @@ pub struct BrokerConfig {
     pub groups: GroupConfig,
     /// Transactions.
     pub transactions: TransactionConfig,
+    /// The log cleaner.
+    pub cleaner: CleanerConfig,
     /// `tidelog.metrics.listener`; `None` switches it off.
     pub metrics_listener: Option<HostPort>,
     /// `tidelog.metrics.group.partitions.max`.
@@ -214,6 +217,11 @@ impl Reader<'_> {
             .ok_or_else(|| ConfigError::invalid(key, text, "Expected value to be either true or false"))
     }
 
+    pub(super) fn double(&self, key: &str) -> Result<f64, ConfigError> {
+        let text = self.text(key);
+        types::double(text).ok_or_else(|| ConfigError::invalid(key, text, "Not a number of type DOUBLE"))
+    }
+
     /// A number whose negative values mean "none".
     fn unless_negative<N: TryFrom<i64>>(&self, key: &str) -> Result<Option<N>, ConfigError> {
         Ok(N::try_from(self.number::<i64>(key)?).ok())
@@ -258,6 +266,7 @@ fn typed(raw: BTreeMap<String, String>) -> Result<BrokerConfig, ConfigError> {
         producer_id_expiration_ms: read.number("producer.id.expiration.ms")?,
         groups: group_limits::read(&raw)?,
         transactions: transactions::read(&raw)?,
+        cleaner: cleaner::read(&raw)?,
         metrics_listener: metrics_listener(&read)?,
         metrics_group_partitions_max: read.number("tidelog.metrics.group.partitions.max")?,
         max_inflight_bytes,

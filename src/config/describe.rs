@@ -203,7 +203,7 @@ mod tests {
         let broker = broker("log.retention.hours=1\nlog.segment.bytes=2097152");
         let own = TopicOverrides([("segment.bytes".to_owned(), "4194304".to_owned())].into());
         let entries = describe_topic(&broker, &own).expect("valid");
-        assert_eq!(entries.len(), 33, "Kafka describes 33 topic configs");
+        assert_eq!(entries.len(), 34, "Kafka describes 33 topic configs, one is our own");
         let segment = entry(&entries, "segment.bytes");
         assert_eq!((segment.value.as_deref(), segment.source), (Some("4194304"), Source::DynamicTopic));
         assert_eq!(

@@ -5,6 +5,7 @@
 pub mod alter;
 pub mod broker;
 pub mod broker_keys;
+pub mod cleaner;
 pub mod describe;
 pub mod environment;
 pub mod group;
@@ -20,6 +21,7 @@ pub mod validate;
 pub use alter::{AlterKind, AlterOp, alter};
 pub use broker::{BrokerConfig, Loaded, Sources};
 pub use broker_keys::Effect;
+pub use cleaner::CleanerConfig;
 pub use describe::{ConfigEntry, Source, Synonym, describe_broker, describe_topic};
 pub use group::{GroupOverrides, alter_group, describe_group};
 pub use group_limits::{GroupConfig, Migration};
@@ -27,9 +29,6 @@ pub use listeners::{Advertised, HostPort, Listener, SecurityProtocol};
 pub use topic::{CleanupPolicy, Compression, TimestampType, TopicConfig, TopicOverrides, resolve};
 pub use transactions::TransactionConfig;
 pub use validate::types::ValueType;
-
-/// Log compaction is not served yet: configs that ask for it are refused, so that nobody relies on it.
-pub const COMPACTION_SERVED: bool = false;
 
 /// Why a configuration was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

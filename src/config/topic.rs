@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::broker_keys::Effect;
 use super::describe::Source;
-use super::topic_keys::{self, COMPACTION_REASON, TopicKey};
+use super::topic_keys::{self, TopicKey};
 use super::validate::types::{self, ValueType};
-use super::{BrokerConfig, COMPACTION_SERVED, ConfigError, suggest, validate};
+use super::{BrokerConfig, ConfigError, suggest, validate};
 
 /// What a topic itself sets: text by key, as its creator wrote it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,6 +84,8 @@ pub struct TopicConfig {
     pub min_compaction_lag_ms: i64,
     /// `max.compaction.lag.ms`.
     pub max_compaction_lag_ms: i64,
+    /// `tidelog.key.index.enable`.
+    pub key_index: bool,
 }
 
 impl TopicConfig {
@@ -194,9 +196,6 @@ fn check(key: &TopicKey, set_as: &str, value: &str) -> Result<(), ConfigError> {
     let value = value.trim();
     validate::value(set_as, key.def.kind, &key.def.check, value)?;
     match key.def.name {
-        "cleanup.policy" if !COMPACTION_SERVED && types::list(value).contains(&"compact") => {
-            Err(not_served(set_as, COMPACTION_REASON))
-        }
         "remote.storage.enable" if types::boolean(value) == Some(true) => {
             Err(not_served(set_as, "tiered storage is not served"))
         }
@@ -256,6 +255,7 @@ fn typed(values: &Values) -> Result<TopicConfig, ConfigError> {
         })?,
         min_compaction_lag_ms: values.number("min.compaction.lag.ms")?,
         max_compaction_lag_ms: values.number("max.compaction.lag.ms")?,
+        key_index: types::boolean(values.text("tidelog.key.index.enable")) == Some(true),
     };
     if config.min_compaction_lag_ms > config.max_compaction_lag_ms {
         return Err(ConfigError::Conflict(format!(
@@ -354,25 +354,21 @@ mod tests {
     }
 
     #[test]
-    fn compaction_is_refused_while_it_is_not_served() {
-        for (key, value) in [
-            ("cleanup.policy", "compact"),
+    fn what_compaction_is_told() {
+        let set = overrides(&[
             ("cleanup.policy", "compact,delete"),
             ("min.cleanable.dirty.ratio", "0.1"),
             ("min.compaction.lag.ms", "1"),
-            ("max.compaction.lag.ms", "1"),
-            ("delete.retention.ms", "1"),
-        ] {
-            let result = TopicConfig::validate(key, value);
-            if COMPACTION_SERVED {
-                assert_eq!(result, Ok(()));
-            } else {
-                assert!(
-                    result.is_err_and(|e| e.to_string().contains("log compaction is not served yet")),
-                    "{key}"
-                );
-            }
-        }
+            ("max.compaction.lag.ms", "2"),
+            ("delete.retention.ms", "3"),
+        ]);
+        let config = resolve(&broker("tidelog.key.index.enable=false"), &set).expect("valid");
+        assert_eq!(config.cleanup_policy, CleanupPolicy { delete: true, compact: true });
+        assert_eq!((config.min_cleanable_dirty_ratio, config.key_index), (0.1, false));
+        assert_eq!((config.min_compaction_lag_ms, config.max_compaction_lag_ms), (1, 2));
+        assert_eq!(config.delete_retention_ms, 3);
+        let lags = overrides(&[("min.compaction.lag.ms", "2"), ("max.compaction.lag.ms", "1")]);
+        assert!(matches!(resolve(&broker(""), &lags), Err(ConfigError::Conflict(_))));
         assert_eq!(TopicConfig::validate("cleanup.policy", ""), Ok(()));
         assert_eq!(TopicConfig::validate("cleanup.policy", "delete"), Ok(()));
     }

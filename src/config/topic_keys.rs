@@ -1,6 +1,5 @@
-//! Every topic key of Apache Kafka 4.3 (`LogConfig`), with what each does here.
+//! Every topic key of Apache Kafka 4.3 (`LogConfig`) and our own, with what each does here.
 
-use super::COMPACTION_SERVED;
 use super::broker_keys::Effect::{self, Acts, Inert, Refused};
 use super::broker_keys::KeyDef;
 use super::validate::Check::{
@@ -25,10 +24,6 @@ pub struct TopicKey {
     /// Broker keys that stand in for it, first one first.
     pub synonyms: &'static [BrokerSynonym],
 }
-
-/// Why configs of log compaction are refused while it is not served.
-pub const COMPACTION_REASON: &str = "log compaction is not served yet";
-const COMPACTION: Effect = if COMPACTION_SERVED { Acts } else { Refused(COMPACTION_REASON) };
 
 const REPLICAS: Effect = Inert("a single node has no other node to copy to or take over from");
 const TIERED: Effect = Inert("tiered storage is not served");
@@ -74,7 +69,7 @@ pub static KEYS: &[TopicKey] = &[
         "The codec batches are stored with; producer keeps the one they came with."),
     key("compression.zstd.level", Int, "3", Between(-131_072, 22), Acts, &[same("compression.zstd.level")],
         "The effort of zstd when the broker compresses."),
-    key("delete.retention.ms", Long, "86400000", AtLeast(0), COMPACTION, &[same("log.cleaner.delete.retention.ms")],
+    key("delete.retention.ms", Long, "86400000", AtLeast(0), Acts, &[same("log.cleaner.delete.retention.ms")],
         "How long a deletion marker survives compaction, in milliseconds."),
     key("file.delete.delay.ms", Long, "60000", AtLeast(0), Acts, &[same("log.segment.delete.delay.ms")],
         "How long a deleted segment stays on disk for readers that still use it, in milliseconds."),
@@ -101,7 +96,7 @@ pub static KEYS: &[TopicKey] = &[
         "How many bytes stay on local disk once older segments are in remote storage; -2 follows retention.bytes."),
     key("local.retention.ms", Long, "-2", AtLeast(-2), TIERED, &[same("log.local.retention.ms")],
         "How long segments stay on local disk once they are in remote storage; -2 follows retention.ms."),
-    key("max.compaction.lag.ms", Long, LONG_MAX, AtLeast(1), COMPACTION, &[same("log.cleaner.max.compaction.lag.ms")],
+    key("max.compaction.lag.ms", Long, LONG_MAX, AtLeast(1), Acts, &[same("log.cleaner.max.compaction.lag.ms")],
         "The longest time a record may stay uncompacted, in milliseconds."),
     key("max.message.bytes", Int, "1048588", AtLeast(0), Acts, &[same("message.max.bytes")],
         "The largest record batch accepted, in bytes as sent (compressed)."),
@@ -112,9 +107,9 @@ pub static KEYS: &[TopicKey] = &[
     key("message.timestamp.type", Text, "CreateTime", OneOf(&["CreateTime", "LogAppendTime"]), Acts,
         &[same("log.message.timestamp.type")],
         "Whether a record carries the time its producer gave or the time it was appended."),
-    key("min.cleanable.dirty.ratio", Double, "0.5", Fraction(0.0, 1.0), COMPACTION, &[same("log.cleaner.min.cleanable.ratio")],
+    key("min.cleanable.dirty.ratio", Double, "0.5", Fraction(0.0, 1.0), Acts, &[same("log.cleaner.min.cleanable.ratio")],
         "The share of dirty bytes at which a log is worth compacting."),
-    key("min.compaction.lag.ms", Long, "0", AtLeast(0), COMPACTION, &[same("log.cleaner.min.compaction.lag.ms")],
+    key("min.compaction.lag.ms", Long, "0", AtLeast(0), Acts, &[same("log.cleaner.min.compaction.lag.ms")],
         "The shortest time a record stays uncompacted, in milliseconds."),
     key("min.insync.replicas", Int, "1", AtLeast(1), Acts, &[same("min.insync.replicas")],
         "How many replicas must hold a write that asks for all; above one a single node must refuse such writes."),
@@ -140,6 +135,8 @@ pub static KEYS: &[TopicKey] = &[
         "A random part taken off a segment's age limit, in milliseconds."),
     key("segment.ms", Long, "604800000", AtLeast(1), Acts, &[same("log.roll.ms"), times("log.roll.hours", HOURS)],
         "The age at which a segment is closed even when it is not full, in milliseconds."),
+    key("tidelog.key.index.enable", Boolean, "true", Any, Acts, &[same("tidelog.key.index.enable")],
+        "Keeps, for a compacted topic, where the latest record of each key is: tidelog key get asks it, and the cleaner works from it; without it the cleaner makes a table in memory."),
     key("unclean.leader.election.enable", Boolean, "false", Any, REPLICAS, &[same("unclean.leader.election.enable")],
         "Lets a replica that is behind become leader, at the cost of records."),
 ];
@@ -157,7 +154,7 @@ mod tests {
     #[test]
     fn rows_are_sorted_complete_and_consistent() {
         assert!(KEYS.is_sorted_by(|a, b| a.def.name < b.def.name));
-        assert_eq!(KEYS.len(), 34, "Kafka 4.3.1's LogConfig has 33 keys and one internal");
+        assert_eq!(KEYS.len(), 35, "Kafka 4.3.1's LogConfig has 33 keys and one internal; one is our own");
         for key in KEYS {
             if let Some(default) = key.def.default {
                 assert_eq!(validate::value(key.def.name, key.def.kind, &key.def.check, default), Ok(()));

@@ -18,6 +18,8 @@
 pub mod ack;
 pub mod append;
 pub mod checkpoints;
+pub mod cleaner;
+pub mod doomed;
 pub mod error;
 pub mod flusher;
 pub mod handle;

@@ -11,6 +11,7 @@ use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use super::checkpoints::Checkpointed;
+use super::doomed::Doomed;
 use super::flusher::{FILES_SYNCED_SINGLY, Flusher, sync, sync_file_system};
 use super::handle::{Opened, Partition, PartitionId};
 use super::producer_replay::ProducerReplay;
@@ -69,6 +70,7 @@ pub struct Registry {
     created: DashMap<Uuid, i32>,
     /// Directories that nothing refers to any more.
     trash: Mutex<Vec<PathBuf>>,
+    doomed: Doomed,
     closed: AtomicBool,
     on_open: OnceLock<OnOpen>,
 }
@@ -105,6 +107,7 @@ impl Registry {
             checkpoints: checkpoints.into_iter().collect(),
             created: DashMap::new(),
             trash: Mutex::default(),
+            doomed: Doomed::default(),
             closed: AtomicBool::new(false),
             on_open: OnceLock::new(),
         }
@@ -128,6 +131,11 @@ impl Registry {
     /// The disk under the data directory.
     pub fn disk(&self) -> &Disk {
         &self.disk
+    }
+
+    /// Files of segments that have left their log.
+    pub fn doomed(&self) -> &Doomed {
+        &self.doomed
     }
 
     /// Directory of a partition's log: Kafka's own name for it.

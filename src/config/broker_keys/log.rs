@@ -4,7 +4,7 @@
 
 use super::Effect::{Acts, Inert};
 use super::KeyDef;
-use super::reasons::{CHECKPOINT, COMPACT, JITTER, JVM, ONE, PREALLOC, TIER};
+use super::reasons::{CHECKPOINT, JITTER, JVM, ONE, PREALLOC, TIER};
 use crate::config::validate::Check::{Any, AtLeast, Between, BetweenOr, Fraction, OneOf, SubsetOf};
 use crate::config::validate::types::ValueType::{Boolean, Double, Int, List, Long, String as Text};
 
@@ -63,27 +63,27 @@ super::keys! {
         => "How many threads per data directory verify logs at start.";
     shown "log.cleanup.policy": List = Some("delete"), SubsetOf(&["compact", "delete"]), Acts
         => "What happens to old segments: delete, compact, or both.";
-    shown "log.cleaner.enable": Boolean = Some("true"), Any, Inert(COMPACT)
+    shown "log.cleaner.enable": Boolean = Some("true"), Any, Acts
         => "Runs the log cleaner.";
-    shown "log.cleaner.threads": Int = Some("1"), AtLeast(0), Inert(COMPACT)
+    shown "log.cleaner.threads": Int = Some("1"), AtLeast(0), Acts
         => "Threads that compact logs.";
-    shown "log.cleaner.backoff.ms": Long = Some("15000"), AtLeast(0), Inert(COMPACT)
+    shown "log.cleaner.backoff.ms": Long = Some("15000"), AtLeast(0), Acts
         => "How long the cleaner rests when nothing is dirty, in milliseconds.";
-    shown "log.cleaner.dedupe.buffer.size": Long = Some("134217728"), Any, Inert(COMPACT)
+    shown "log.cleaner.dedupe.buffer.size": Long = Some("134217728"), Any, Acts
         => "Memory for the cleaner's key map, in bytes.";
-    shown "log.cleaner.delete.retention.ms": Long = Some("86400000"), AtLeast(0), Inert(COMPACT)
+    shown "log.cleaner.delete.retention.ms": Long = Some("86400000"), AtLeast(0), Acts
         => "How long a deletion marker survives compaction, in milliseconds.";
-    shown "log.cleaner.io.buffer.load.factor": Double = Some("0.9"), Any, Inert(COMPACT)
+    shown "log.cleaner.io.buffer.load.factor": Double = Some("0.9"), Any, Acts
         => "How full the cleaner's key map may get.";
-    shown "log.cleaner.io.buffer.size": Int = Some("524288"), AtLeast(0), Inert(COMPACT)
+    shown "log.cleaner.io.buffer.size": Int = Some("524288"), AtLeast(0), Acts
         => "Memory for the cleaner's reads and writes, in bytes.";
-    shown "log.cleaner.io.max.bytes.per.second": Double = Some("1.7976931348623157E308"), Any, Inert(COMPACT)
+    shown "log.cleaner.io.max.bytes.per.second": Double = Some("1.7976931348623157E308"), Any, Acts
         => "How fast the cleaner may read and write together, in bytes per second.";
-    shown "log.cleaner.max.compaction.lag.ms": Long = Some("9223372036854775807"), AtLeast(1), Inert(COMPACT)
+    shown "log.cleaner.max.compaction.lag.ms": Long = Some("9223372036854775807"), AtLeast(1), Acts
         => "The longest time a record may stay uncompacted, in milliseconds.";
-    shown "log.cleaner.min.cleanable.ratio": Double = Some("0.5"), Fraction(0.0, 1.0), Inert(COMPACT)
+    shown "log.cleaner.min.cleanable.ratio": Double = Some("0.5"), Fraction(0.0, 1.0), Acts
         => "The share of dirty bytes at which a log is worth compacting.";
-    shown "log.cleaner.min.compaction.lag.ms": Long = Some("0"), AtLeast(0), Inert(COMPACT)
+    shown "log.cleaner.min.compaction.lag.ms": Long = Some("0"), AtLeast(0), Acts
         => "The shortest time a record stays uncompacted, in milliseconds.";
     shown "log.message.timestamp.type": Text = Some("CreateTime"), OneOf(&["CreateTime", "LogAppendTime"]), Acts
         => "Whether a record carries the time its producer gave or the time it was appended.";

@@ -5,7 +5,7 @@
 use super::Effect::Acts;
 use super::KeyDef;
 use crate::config::validate::Check::{Any, AtLeast};
-use crate::config::validate::types::ValueType::{Int, Long, String as Text};
+use crate::config::validate::types::ValueType::{Boolean, Int, Long, String as Text};
 
 super::keys! {
     /// Broker keys of this area.
@@ -24,6 +24,8 @@ super::keys! {
         => "How many partitions the node holds at most; a topic that would exceed it is refused.";
     shown "tidelog.max.transactional.ids": Int = Some("100000"), AtLeast(1), Acts
         => "How many transactional ids are remembered at most; a new one beyond is refused until others expire.";
+    shown "tidelog.key.index.enable": Boolean = Some("true"), Any, Acts
+        => "Keeps, for compacted topics, where the latest record of each key is: tidelog key get asks it, and the cleaner works from it; without it the cleaner makes a table in memory.";
     shown "tidelog.max.decompressed.bytes": Long = Some("67108864"), AtLeast(1), Acts
         => "How large one record batch may be once decompressed, in bytes.";
 }

@@ -14,7 +14,6 @@ pub(super) const QUOTA: &str = "quotas are not enforced yet";
 pub(super) const JITTER: &str = "segments are rolled without a random part";
 pub(super) const PREALLOC: &str = "segments grow as they are written";
 pub(super) const CHECKPOINT: &str = "first offsets are written down when they change";
-pub(super) const COMPACT: &str = "log compaction is not served yet";
 pub(super) const TIER: &str = "tiered storage is not served";
 pub(super) const PACE: &str = "assignments are computed when they are needed, not in intervals";
 pub(super) const SHARE: &str = "share groups are not served yet";

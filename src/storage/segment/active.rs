@@ -27,7 +27,7 @@ pub(super) struct Active {
     pub newest: TimeEntry,
     /// Timestamp that rolling by time counts from: the first batch's largest.
     first_timestamp: Option<i64>,
-    /// When the segment was created or opened.
+    /// When the segment was created, as far as the file system tells, or else opened.
     created_ms: i64,
     since_entry: u64,
 }
@@ -56,6 +56,9 @@ impl Active {
         let mut active = Self::empty(base, Files::open(dir, base)?, now_ms);
         active.size = size;
         active.next_offset = i64::MAX;
+        if let Some(created_ms) = active.files.log.created_ms() {
+            active.created_ms = created_ms.min(now_ms);
+        }
         let last = active.files.index.last();
         let mut walker = active.view().walk_to(i64::MAX)?;
         let start = walker.position();
@@ -93,6 +96,11 @@ impl Active {
 
     pub fn view(&self) -> View<'_> {
         View { base: self.base, size: self.size, next_offset: self.next_offset, files: &self.files }
+    }
+
+    /// When the segment was begun, milliseconds since the epoch.
+    pub fn created_ms(&self) -> i64 {
+        self.created_ms
     }
 
     /// Every handle, that of the `.log` file first.

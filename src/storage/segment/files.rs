@@ -187,6 +187,13 @@ impl FileHandle {
         Ok(())
     }
 
+    /// When the file was created, milliseconds since the epoch; `None` where the file system does not tell.
+    pub(super) fn created_ms(self: &Arc<Self>) -> Option<i64> {
+        let created = self.file().ok()?.metadata().ok()?.created().ok()?;
+        let since = created.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_millis()).ok()
+    }
+
     /// Bytes in the file.
     pub(super) fn len(self: &Arc<Self>) -> Result<u64, StorageError> {
         let file = self.file()?;

@@ -393,6 +393,26 @@ impl Log {
         self.active.base
     }
 
+    /// When the segment that appends go to was begun, milliseconds since the epoch; `None` while it is empty.
+    pub fn active_since_ms(&self) -> Option<i64> {
+        (self.active.size > 0).then(|| self.active.created_ms())
+    }
+
+    /// The largest timestamps of the first batches of the sealed segments that reach to `offset` or above
+    /// (`UnifiedLog.getFirstBatchTimestampForSegments`), milliseconds since the epoch.
+    pub fn first_timestamps(&self, offset: i64) -> Result<Vec<i64>, StorageError> {
+        let mut timestamps = Vec::new();
+        for (index, segment) in self.sealed.iter().enumerate() {
+            let next_offset = self.bound(index);
+            if next_offset > offset
+                && let Some(first) = segment.view(&self.dir, next_offset)?.walk().next()?
+            {
+                timestamps.push(first.header.max_timestamp);
+            }
+        }
+        Ok(timestamps)
+    }
+
     /// Open descriptors of this log.
     pub fn open_files(&self) -> usize {
         let handles = self.sealed.iter().flat_map(Sealed::handles).chain(self.active.handles());
