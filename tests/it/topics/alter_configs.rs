@@ -130,7 +130,7 @@ fn one_bad_key_spoils_the_change_of_its_resource() {
     for (bad, code) in [
         (change("no.such.key", SET, Some("1")), INVALID_CONFIG),
         (change("retention.bytes", SET, Some("many")), INVALID_CONFIG),
-        (change("cleanup.policy", SET, Some("compact")), INVALID_CONFIG),
+        (change("cleanup.policy", SET, Some("compress")), INVALID_CONFIG),
         (change("retention.bytes", SET, None), INVALID_REQUEST),
         (change("retention.bytes", 4, Some("1")), INVALID_REQUEST),
         (change("retention.bytes", -1, Some("1")), INVALID_REQUEST),

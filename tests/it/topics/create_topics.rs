@@ -245,14 +245,12 @@ fn settings_that_cannot_be() {
 }
 
 #[test]
-fn compaction_is_refused_while_it_is_not_served() {
+fn lags_of_compaction_that_contradict_each_other_are_refused() {
     let broker = TestBroker::start();
     let mut client = broker.client();
-    for policy in ["compact", "compact,delete", "delete,compact"] {
-        let topic = request::new_topic("t", 1, &[("cleanup.policy", policy)]);
-        let message = refused(&mut client, topic, INVALID_CONFIG);
-        assert!(message.contains("compaction is not served"), "{message}");
-    }
+    let lags = [("cleanup.policy", "compact"), ("min.compaction.lag.ms", "2"), ("max.compaction.lag.ms", "1")];
+    let message = refused(&mut client, request::new_topic("t", 1, &lags), INVALID_CONFIG);
+    assert!(message.contains("min.compaction.lag.ms (2) > max.compaction.lag.ms (1)"), "{message}");
 }
 
 #[test]
