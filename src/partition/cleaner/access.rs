@@ -5,10 +5,13 @@ use std::sync::Arc;
 use tracing::{debug, warn};
 
 use super::choose::{self, Limits, LogState};
+use super::clean::{CleanError, LastRecords};
 use crate::config::TopicConfig;
 use crate::partition::Partition;
+use crate::partition::producers::ProducerEntry;
 use crate::partition::transactions::stable_below;
 use crate::storage::segment::StorageError;
+use crate::storage::segment::compact::{CompactError, LastRecord, Replaced, Rewritten, Source};
 
 /// What the topic's settings say of compaction.
 pub(super) fn limits(config: &TopicConfig) -> Limits {
@@ -78,5 +81,25 @@ impl Partition {
             }
             Err(error) => warn!(partition = %self.id(), %error, "cannot begin a new segment"),
         }
+    }
+
+    /// What a rewrite of the segments below `end` begins with, and the last record of each active producer, which must stay
+    /// as long as its sequence is remembered.
+    pub(super) fn begin_cleaning(&self, end: i64) -> Result<(Source, LastRecords), CleanError> {
+        let inner = self.inner.lock();
+        if inner.closed || inner.failed.is_some() {
+            return Err(CleanError::Stopped);
+        }
+        let source = inner.log.compaction_source(end).map_err(CompactError::from)?;
+        let last = |(id, entry): (i64, &ProducerEntry)| {
+            let last_data_offset = entry.batches.back().map(|batch| batch.last_offset);
+            (id, LastRecord { last_data_offset, epoch: entry.epoch })
+        };
+        Ok((source, inner.producers.iter().map(last).collect()))
+    }
+
+    /// Puts a rewritten segment into the place of those it was made of.
+    pub(super) fn swap_in(&self, segment: Rewritten) -> Result<Replaced, CompactError> {
+        self.inner.lock().log.replace(segment)
     }
 }
