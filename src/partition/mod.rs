@@ -21,6 +21,7 @@ pub mod checkpoints;
 pub mod error;
 pub mod flusher;
 pub mod handle;
+pub mod key_index;
 pub mod maintenance;
 pub mod metrics;
 mod producer_replay;
