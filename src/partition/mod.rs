@@ -23,6 +23,7 @@ pub mod doomed;
 pub mod error;
 pub mod flusher;
 pub mod handle;
+pub mod key_index;
 pub mod maintenance;
 pub mod metrics;
 mod producer_replay;

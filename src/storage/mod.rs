@@ -6,7 +6,9 @@
 
 pub mod codec;
 pub mod journal;
+pub mod key_index;
 pub mod keyspace;
+pub mod memory_key_index;
 pub mod memory_state;
 pub mod rocks;
 pub mod segment;
@@ -18,7 +20,9 @@ pub(crate) mod conformance;
 #[cfg(test)]
 pub(crate) mod hooked_state;
 
+pub use key_index::KeyIndex;
 pub use keyspace::KeySpace;
+pub use memory_key_index::MemoryKeyIndex;
 pub use memory_state::MemoryState;
 pub use state_store::{Durability, StateError, StateStore, WriteBatch};
 
