@@ -10,9 +10,9 @@ use tracing::warn;
 use super::Cleaner;
 use super::choose::Range;
 use crate::config::TopicConfig;
-use crate::partition::key_index::{CatchUp, CatchUpError, catch_up, fill_table};
+use crate::partition::key_index::{CatchUpError, fill_table};
 use crate::partition::Partition;
-use crate::storage::key_index::{KeyHash, KeyHasher, KeyIndex, KeyIndexError, OffsetMap};
+use crate::storage::key_index::{KeyHash, KeyHasher, KeyIndex, KeyIndexError};
 use crate::storage::segment::compact::{CompactError, Context, Figures, LastRecord, Progress, Round};
 use crate::storage::segment::StorageErrorKind;
 use crate::storage::superseded::Superseded;
@@ -120,9 +120,8 @@ impl Cleaning<'_> {
         let mut first_dirty = self.range.first_dirty;
         while first_dirty < self.range.end {
             let mut go_on = |bytes: usize| self.cleaner.indexed(bytes);
-            let table = OffsetMap::new(KeyHasher::random(), self.cleaner.table_bytes(), self.cleaner.config.load_factor);
             let settings = self.cleaner.catch_up_settings();
-            let filled = fill_table(self.partition, table, first_dirty..self.range.end, &settings, &mut go_on)?;
+            let filled = fill_table(self.partition, first_dirty..self.range.end, &settings, &mut go_on)?;
             let Some((table, known_end)) = filled else { return Err(CleanError::Stopped) };
             self.cleaner.metrics.table_bytes.set(table.bytes() as i64);
             let rewritten = self.rewrite(&table, known_end, first_dirty, None);
@@ -153,8 +152,8 @@ impl Cleaning<'_> {
         };
         let mut round = Round::new(source);
         let mut total = Figures::default();
-        for group in round.groups(known_end) {
-            self.cleaner.admit_disk(self.partition, group.bytes())?;
+        for group in round.groups(known_end)? {
+            self.cleaner.check_room(self.partition, group.size_bytes())?;
             let hasher = dropped.as_ref().map(|(hasher, _)| hasher.clone());
             let mut follow = Follow { cleaner: self.cleaner, hasher, tombstones: Vec::new() };
             let rewrite = round.rewrite(&group, &context, superseded, &mut follow)?;
@@ -164,7 +163,7 @@ impl Cleaning<'_> {
             if let Some(segment) = rewrite.segment {
                 let replaced = self.partition.swap_in(segment)?;
                 let delay = Duration::from_millis(self.config.file_delete_delay_ms);
-                self.cleaner.doomed(replaced, delay);
+                self.cleaner.logs.remove_later(replaced.deleted, delay);
                 if let Some((_, told)) = &mut dropped
                     && !tombstones.is_empty()
                     && let Err(error) = told(tombstones)

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   read_for_index ─▶ batches ─▶ RunBuilder ─▶ run ─▶ KeyIndex::add_run      catch_up, in the background
+//!   read_for_index ─▶ batches ─▶ table                                      fill_table, for the cleaner without an index
 //!   key ─▶ catch_up ─▶ KeyIndex::latest ─▶ one batch ─▶ the record           latest
 //! ```
 //!
@@ -14,6 +15,7 @@ mod access;
 mod catch_up;
 mod latest;
 mod run;
+mod table;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ pub use aborted::AbortedRanges;
 pub use catch_up::{CatchUp, CatchUpError, CaughtUp, catch_up, check_position};
 pub use latest::{FoundHeader, FoundRecord, LatestError, latest};
 pub use run::{BatchDamage, Fed, RunBuilder};
+pub use table::fill_table;
 
 use super::handle::PartitionId;
 use crate::storage::key_index::IndexedPartition;

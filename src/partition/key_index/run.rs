@@ -122,6 +122,11 @@ impl RunBuilder {
         Ok(Fed::Whole)
     }
 
+    /// The newest offset of each key that was fed since the last run.
+    pub fn into_table(self) -> OffsetMap {
+        self.map
+    }
+
     /// Takes the run out; the builder begins another.
     pub fn finish(&mut self, after: Option<Position>, to: Position) -> Run {
         let next = OffsetMap::new(self.hasher, self.map_bytes, self.load_factor);
