@@ -9,6 +9,7 @@ use crate::config::{BrokerConfig, TopicConfig, TopicOverrides};
 use crate::groups::coordinator::Coordinator;
 use crate::metadata::{Controller, MetadataImage, ProducerIds, Topic};
 use crate::partition::checkpoints::{Checkpoints, Known};
+use crate::partition::key_index::KeyIndexes;
 use crate::partition::registry::{OpenError, Wanted};
 use crate::partition::{Partition, PartitionId, Registry};
 use crate::storage::segment::StorageError;
@@ -24,6 +25,8 @@ pub struct Services {
     pub partitions: Arc<Registry>,
     /// Writes the checkpoint files.
     pub checkpoints: Checkpoints,
+    /// Where the latest record of each key of compacted topics is.
+    pub key_indexes: KeyIndexes,
     /// Producer ids from persisted blocks.
     pub producer_ids: Arc<ProducerIds>,
     /// Groups and committed offsets.

@@ -1,4 +1,4 @@
-//! What the log cleaner works on, and the key index it shares with look-ups of keys.
+//! What the log cleaner works on.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -13,55 +13,9 @@ use crate::api::services::Services;
 use crate::partition::Partition;
 use crate::partition::cleaner::Logs;
 use crate::storage::key_index::{KeyIndex, KeyIndexError};
-use crate::storage::rocks::RocksKeyIndex;
 
 /// A partition that could not be opened is tried again by the cleaner after so long; a client's request does it at once.
 const REOPEN_AFTER: Duration = Duration::from_secs(600);
-
-/// The index of keys of this broker. It is a database of its own, opened when the first compacted topic needs it.
-pub struct KeyIndexes {
-    dir: PathBuf,
-    open: Mutex<Option<Arc<dyn KeyIndex>>>,
-}
-
-impl KeyIndexes {
-    /// In `dir`, which need not exist.
-    pub fn new(dir: PathBuf) -> KeyIndexes {
-        KeyIndexes { dir, open: Mutex::new(None) }
-    }
-
-    /// The index, opened if it is not.
-    ///
-    /// # Errors
-    /// When it cannot be opened.
-    pub fn get(&self) -> Result<Arc<dyn KeyIndex>, KeyIndexError> {
-        let mut open = self.open.lock();
-        if let Some(index) = &*open {
-            return Ok(index.clone());
-        }
-        let index: Arc<dyn KeyIndex> = Arc::new(RocksKeyIndex::open(&self.dir)?);
-        Ok(open.insert(index).clone())
-    }
-
-    /// The index if something has opened it.
-    pub fn opened(&self) -> Option<Arc<dyn KeyIndex>> {
-        self.open.lock().clone()
-    }
-
-    /// Whether there is one on disk.
-    fn exists(&self) -> bool {
-        self.dir.exists()
-    }
-
-    /// Closes it in order. What was not written is indexed again after the next start.
-    pub fn close(&self) {
-        if let Some(index) = self.open.lock().take()
-            && let Err(error) = index.close()
-        {
-            warn!(%error, "the key index did not close in order; what it lost is indexed again");
-        }
-    }
-}
 
 /// The compacted logs of a broker.
 pub struct CompactedLogs {
@@ -87,7 +41,7 @@ impl CompactedLogs {
             return;
         }
         let image = services.image();
-        let indexed = |topic: &&crate::metadata::Topic| {
+        let indexed = |topic: &&Arc<crate::metadata::Topic>| {
             let config = services.topic_config(topic);
             config.cleanup_policy.compact && config.key_index
         };

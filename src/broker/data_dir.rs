@@ -7,7 +7,9 @@
 //!     meta.properties                     cluster and node id, as Kafka writes them
 //!     recovery-point-offset-checkpoint    everything below was synced
 //!     log-start-offset-checkpoint         first offset that exists
+//!     cleaner-offset-checkpoint           everything below was compacted
 //!     state/                              the state store
+//!     key-index/                          latest record of each key of compacted topics; derived from the logs
 //!     <topic>-<partition>/                one log
 //! ```
 
@@ -87,6 +89,11 @@ impl DataDir {
     /// Where the state store lives.
     pub fn state_path(&self) -> PathBuf {
         self.path.join("state")
+    }
+
+    /// Where the key index lives.
+    pub fn key_index_path(&self) -> PathBuf {
+        self.path.join("key-index")
     }
 
     /// Whether the last stop was orderly, or the directory is new.

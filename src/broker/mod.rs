@@ -1,6 +1,7 @@
 //! Composition root: the only place that knows every component. Builds them in dependency order and stops them in
 //! reverse.
 
+pub mod cleaner;
 pub mod data_dir;
 pub mod group_settings;
 pub mod journal_metrics;
@@ -33,7 +34,11 @@ use crate::metadata::store::cluster_id;
 use crate::metadata::{Controller, ControllerOptions, PartitionLimit, ProducerIds};
 use crate::partition::Registry;
 use crate::partition::checkpoints::Checkpoints;
+use crate::partition::cleaner::metrics::CleanerMetrics;
+use crate::partition::cleaner::progress::Progress;
+use crate::partition::cleaner::{Cleaner, CleanerThreads};
 use crate::partition::flusher::{Flusher, FlusherThread};
+use crate::partition::key_index::KeyIndexes;
 use crate::partition::metrics::FlushMetrics;
 use crate::server::budget::Budget;
 use crate::server::listener::{Connections, Shared};
@@ -47,6 +52,7 @@ use crate::storage::segment::space::Disk;
 use crate::telemetry::http::{self, Exposed};
 use crate::transactions::coordinator::metrics::TransactionMetrics;
 
+use cleaner::CompactedLogs;
 use data_dir::DataDir;
 use journal_metrics::JournalMetrics;
 use topic_logs::TopicLogs;
@@ -69,6 +75,7 @@ pub struct Broker {
     stop_endings: watch::Sender<bool>,
     listeners: JoinSet<()>,
     background: JoinSet<()>,
+    cleaner: CleanerThreads,
     flusher: FlusherThread,
     journal: JournalThread,
     state: Arc<dyn StateStore>,
@@ -99,7 +106,8 @@ impl Broker {
             checkpoints.read()?,
         ));
         let blocking = Blocking::new(state.clone(), Blocking::DEFAULT_CALLS_MAX);
-        let logs = Box::new(TopicLogs::new(registry.clone(), config.clone()));
+        let compacted = Arc::new(Progress::open(data_dir.path()));
+        let logs = Box::new(TopicLogs::new(registry.clone(), compacted.clone(), config.clone()));
         let options = ControllerOptions {
             limit: PartitionLimit { per_broker: u32::try_from(config.max_partitions).unwrap_or(u32::MAX) },
             new_topic_id: Arc::new(cluster_id::random_uuid),
@@ -142,9 +150,17 @@ impl Broker {
             transactions,
             partitions: registry,
             checkpoints,
+            key_indexes: KeyIndexes::new(data_dir.key_index_path()),
             controller,
             config,
         });
+        let cleaner = Cleaner::new(
+            services.config.cleaner.clone(),
+            services.config.max_decompressed_bytes,
+            Box::new(CompactedLogs::new(&services)),
+            compacted,
+            CleanerMetrics::register(&metrics)?,
+        );
         let exposed = Arc::new(Exposed { registry: metrics, ready: AtomicBool::new(false) });
         let mut broker = Broker {
             services,
@@ -153,6 +169,7 @@ impl Broker {
             stop_endings: watch::Sender::new(false),
             listeners: JoinSet::new(),
             background: JoinSet::new(),
+            cleaner: cleaner.start()?,
             flusher,
             journal: journal_thread,
             state,
@@ -229,6 +246,7 @@ impl Broker {
         self.stop_endings.send_replace(true);
         while self.background.join_next().await.is_some() {}
         let closing = tokio::task::spawn_blocking(move || {
+            self.cleaner.stop();
             self.services.transactions.tidy();
             self.journal.stop();
             let orderly = self.services.partitions.close();
@@ -245,6 +263,7 @@ impl Broker {
                 Ok(false) => warn!("no mark of an orderly stop is left: the next start verifies the logs"),
                 Err(error) => warn!(%error, "the stop was not orderly: the next start verifies the logs"),
             }
+            self.services.key_indexes.close();
             if let Err(error) = self.state.close() {
                 warn!(%error, "the state store did not close in order");
             }

@@ -10,11 +10,10 @@ use tracing::warn;
 use super::Cleaner;
 use super::choose::Range;
 use crate::config::TopicConfig;
-use crate::partition::key_index::{CatchUpError, fill_table};
 use crate::partition::Partition;
+use crate::partition::key_index::{CatchUpError, fill_table};
 use crate::storage::key_index::{KeyHash, KeyHasher, KeyIndex, KeyIndexError};
 use crate::storage::segment::compact::{CompactError, Context, Figures, LastRecord, Progress, Round};
-use crate::storage::segment::StorageErrorKind;
 use crate::storage::superseded::Superseded;
 
 /// Tombstones of one segment that the key index is told of when they are gone. What is beyond costs its rows until the index is
@@ -32,6 +31,9 @@ pub(super) enum CleanError {
     CatchUp(#[from] CatchUpError),
     #[error(transparent)]
     Index(#[from] KeyIndexError),
+    /// The disk is too full for the new segment.
+    #[error("there is no room on the disk for a segment of up to {bytes} bytes")]
+    NoRoom { bytes: u64 },
     /// The cleaner is to stop.
     #[error("cancelled")]
     Stopped,
@@ -43,7 +45,7 @@ impl CleanError {
         match self {
             Self::Compact(error) => error.is_damage(),
             Self::CatchUp(error) => matches!(error, CatchUpError::Damaged { .. }),
-            Self::Index(_) | Self::Stopped => false,
+            Self::Index(_) | Self::NoRoom { .. } | Self::Stopped => false,
         }
     }
 
@@ -57,15 +59,13 @@ impl CleanError {
         match self {
             Self::Stopped => true,
             Self::Compact(error) => {
-                matches!(error, CompactError::Cancelled | CompactError::Changed { .. } | CompactError::Busy { .. })
+                matches!(
+                    error,
+                    CompactError::Cancelled | CompactError::Changed { .. } | CompactError::Busy { .. }
+                )
             }
-            Self::CatchUp(_) | Self::Index(_) => false,
+            Self::CatchUp(_) | Self::Index(_) | Self::NoRoom { .. } => false,
         }
-    }
-
-    /// Whether the disk has no room for the new segment.
-    pub fn is_full(&self) -> bool {
-        matches!(self, Self::Compact(CompactError::Storage(error)) if error.kind() == StorageErrorKind::Full)
     }
 }
 
@@ -103,10 +103,10 @@ impl Cleaning<'_> {
             let max_bytes = self.cleaner.table_bytes() / DEAD_PART;
             let dead = index.dead_upto(id, end, from..end, max_bytes)?;
             let known_end = dead.complete_below;
-            let mut dropped = |keys: Vec<(KeyHash, i64)>| {
-                index.remove_keys(id, &mut keys.into_iter()).map(|_| ())
-            };
-            total += self.rewrite(&dead.offsets, known_end, first_dirty, Some((index.hasher(), &mut dropped)))?;
+            let mut dropped =
+                |keys: Vec<(KeyHash, i64)>| index.remove_keys(id, &mut keys.into_iter()).map(|_| ());
+            total +=
+                self.rewrite(&dead.offsets, known_end, first_dirty, Some((index.hasher(), &mut dropped)))?;
             (from, first_dirty) = (known_end, first_dirty.max(known_end));
         }
         index.forget_dead(id, end)?;
@@ -189,7 +189,11 @@ impl Progress for Follow<'_> {
     fn advance(&mut self, read: u64, written: u64) -> ControlFlow<()> {
         self.cleaner.metrics.read_bytes.inc_by(read);
         self.cleaner.metrics.written_bytes.inc_by(written);
-        if self.cleaner.throttle.admit(read + written) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if self.cleaner.throttle.admit(read + written) {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     }
 
     fn tombstone_dropped(&mut self, offset: i64, key: &[u8]) {

@@ -191,7 +191,9 @@ impl Cleaner {
                     surveyed.push((partition, candidate));
                 }
                 Ok(None) => {}
-                Err(error) => warn!(partition = %partition.id(), %error, "a log cannot be looked at for compaction"),
+                Err(error) => {
+                    warn!(partition = %partition.id(), %error, "a log cannot be looked at for compaction")
+                }
             }
         }
         self.metrics.dirty_ratio.set(dirtiest);
@@ -343,7 +345,9 @@ impl Cleaner {
                 error!(partition = %partition.id(), error = chain(&error), "the log is damaged: the index of its keys ends there");
                 self.state.lock().uncleanable.insert(key(partition), 0);
             }
-            Err(error) => warn!(partition = %partition.id(), error = chain(&error), "keys could not be indexed"),
+            Err(error) => {
+                warn!(partition = %partition.id(), error = chain(&error), "keys could not be indexed")
+            }
         }
     }
 
@@ -367,6 +371,17 @@ impl Cleaner {
     /// Bytes of a thread's table of keys.
     fn table_bytes(&self) -> usize {
         self.config.dedupe_buffer_bytes / self.config.threads.max(1)
+    }
+
+    /// Whether a segment of so many bytes may be written: the old ones stay beside it for a while, and half of what the disk
+    /// keeps in reserve must be left for everything else.
+    fn check_room(&self, partition: &Partition, bytes: u64) -> Result<(), CleanError> {
+        if partition.disk.leaves_reserve(bytes, 2) { Ok(()) } else { Err(CleanError::NoRoom { bytes }) }
+    }
+
+    fn count(&self, figures: &Figures) {
+        self.metrics.read_records.inc_by(figures.records_read);
+        self.metrics.kept_records.inc_by(figures.records_kept);
     }
 
     fn indexed(&self, bytes: usize) -> ControlFlow<()> {

@@ -15,6 +15,7 @@ mod access;
 mod catch_up;
 mod latest;
 mod run;
+mod shared;
 mod table;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use aborted::AbortedRanges;
 pub use catch_up::{CatchUp, CatchUpError, CaughtUp, catch_up, check_position};
 pub use latest::{FoundHeader, FoundRecord, LatestError, latest};
 pub use run::{BatchDamage, Fed, RunBuilder};
+pub use shared::KeyIndexes;
 pub use table::fill_table;
 
 use super::handle::PartitionId;

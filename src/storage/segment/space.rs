@@ -56,6 +56,13 @@ impl Disk {
         Ok(Room { total: bytes(stat.f_blocks), usable: bytes(stat.f_bavail) })
     }
 
+    /// Whether `bytes` can be written and one part in `part` of the reserve is still free. True where the disk does not tell.
+    pub fn leaves_reserve(&self, bytes: u64, part: u64) -> bool {
+        let Ok(room) = self.room() else { return true };
+        let reserve = self.reserve.unwrap_or_else(|| reserve_for(room.total));
+        room.usable.saturating_sub(reserve / part.max(1)) >= bytes
+    }
+
     /// Whether `bytes` may be appended. The disk is asked only when what it last granted is used up, so that an append
     /// pays for one addition; and at every append while it is full, so that appends go on as soon as there is room.
     pub fn admits(&self, bytes: usize) -> bool {
@@ -96,5 +103,6 @@ mod tests {
         assert!((0..3).all(|_| !full.admits(1)));
         let nearly = Disk::new(dir.path(), Some(room.usable.saturating_sub(32 << 20))).unwrap();
         assert!(!nearly.admits(1 << 30), "more than there is");
+        assert!(disk.leaves_reserve(1, 1) && !full.leaves_reserve(1, 1));
     }
 }

@@ -71,8 +71,13 @@ fn compacts_with(settings: &[(&str, &str)]) {
     // The active segment stays as it is.
     put(&mut client, 3, "a", Some("4"));
     put(&mut client, 3, "a", Some("5"));
-    let kept =
-        [(1, "b", Some("1")), (3, "c", Some("1")), (4, "a", Some("3")), (5, "a", Some("4")), (6, "a", Some("5"))];
+    let kept = [
+        (1, "b", Some("1")),
+        (3, "c", Some("1")),
+        (4, "a", Some("3")),
+        (5, "a", Some("4")),
+        (6, "a", Some("5")),
+    ];
     await_records(&mut client, &kept);
     assert_eq!(client.list_offset("t", 0, EARLIEST).offset, 0, "the log still begins where it began");
     assert_eq!(client.list_offset("t", 0, LATEST).offset, 7);
@@ -139,7 +144,11 @@ fn a_deleted_key_is_told_for_a_while_and_then_gone() {
 fn a_quiet_topic_is_compacted_too() {
     let broker = TestBroker::with(EAGER);
     let mut client = broker.client();
-    client.create_topic("t", 1, &[COMPACT, &[("segment.ms", "300")]].concat());
+    client.create_topic(
+        "t",
+        1,
+        &[("cleanup.policy", "compact"), ("segment.ms", "300"), ("min.cleanable.dirty.ratio", "0.0")],
+    );
     put(&mut client, 0, "a", Some("1"));
     put(&mut client, 0, "a", Some("2"));
     put(&mut client, 0, "b", Some("1"));

@@ -248,7 +248,8 @@ fn settings_that_cannot_be() {
 fn lags_of_compaction_that_contradict_each_other_are_refused() {
     let broker = TestBroker::start();
     let mut client = broker.client();
-    let lags = [("cleanup.policy", "compact"), ("min.compaction.lag.ms", "2"), ("max.compaction.lag.ms", "1")];
+    let lags =
+        [("cleanup.policy", "compact"), ("min.compaction.lag.ms", "2"), ("max.compaction.lag.ms", "1")];
     let message = refused(&mut client, request::new_topic("t", 1, &lags), INVALID_CONFIG);
     assert!(message.contains("min.compaction.lag.ms (2) > max.compaction.lag.ms (1)"), "{message}");
 }
