@@ -120,6 +120,13 @@ impl BatchBuilder {
         self.flag(LOG_APPEND_TIME_BIT, true)
     }
 
+    /// Sets the moment from which the tombstones in the batch may go, as the log cleaner does (KIP-534). It takes the place
+    /// of the base timestamp; call it before the first record.
+    pub fn delete_horizon(mut self, horizon_ms: i64) -> Self {
+        self.header.set_delete_horizon(horizon_ms);
+        self
+    }
+
     /// Last offset minus base offset, for batches that lost their last records to compaction and keep their range.
     /// A batch with this and without records stands for an empty range, as the log cleaner leaves it.
     pub fn last_offset_delta(mut self, delta: i32) -> Self {
@@ -155,7 +162,7 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: &[(&[u8], Option<&[u8]>)],
     ) -> Self {
-        if self.header.record_count == 0 {
+        if self.header.record_count == 0 && !self.header.has_delete_horizon() {
             self.header.base_timestamp = timestamp;
         }
         let timestamp_delta = timestamp.wrapping_sub(self.header.base_timestamp);

@@ -20,7 +20,7 @@ const COMPRESSION_MASK: i16 = 0x07;
 pub(crate) const LOG_APPEND_TIME_BIT: i16 = 0x08;
 pub(crate) const TRANSACTIONAL_BIT: i16 = 0x10;
 pub(crate) const CONTROL_BIT: i16 = 0x20;
-const DELETE_HORIZON_BIT: i16 = 0x40;
+pub(crate) const DELETE_HORIZON_BIT: i16 = 0x40;
 
 /// Why bytes are not the header of a version 2 batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -243,6 +243,42 @@ impl BatchHeader {
     /// Whether `base_timestamp` is the moment from which tombstones may go (KIP-534).
     pub fn has_delete_horizon(&self) -> bool {
         self.attributes & DELETE_HORIZON_BIT != 0
+    }
+
+    /// The moment from which tombstones, or a marker without records, may go (KIP-534), milliseconds since the epoch.
+    pub fn delete_horizon_ms(&self) -> Option<i64> {
+        self.has_delete_horizon().then_some(self.base_timestamp)
+    }
+
+    /// Sets the moment from which tombstones may go. It becomes the base timestamp: records must be encoded relative to it.
+    pub fn set_delete_horizon(&mut self, horizon_ms: i64) {
+        self.attributes |= DELETE_HORIZON_BIT;
+        self.base_timestamp = horizon_ms;
+    }
+
+    /// The header of the batch when it lost all records and only its range, producer and epochs are kept
+    /// (`DefaultRecordBatch.writeEmptyHeader`).
+    pub fn emptied(&self) -> BatchHeader {
+        BatchHeader {
+            attributes: self.attributes & !(COMPRESSION_MASK | DELETE_HORIZON_BIT),
+            base_timestamp: NO_TIMESTAMP,
+            record_count: 0,
+            ..*self
+        }
+    }
+
+    /// Puts the header in front of the records that stand in `batch` behind [`HEADER_LEN`] bytes left free; `batch_length`
+    /// and `crc` of `self` are set to what was written.
+    ///
+    /// # Errors
+    /// `None` when the batch would not fit the 32-bit length field.
+    pub fn seal_in_place(&mut self, batch: &mut [u8]) -> Option<()> {
+        let (free, payload) = batch.split_at_mut_checked(HEADER_LEN)?;
+        self.batch_length = i32::try_from(HEADER_LEN - LOG_OVERHEAD + payload.len()).ok()?;
+        let covered = crc32c::crc32c(&self.encode()[CRC_FROM..]);
+        self.crc = crc32c::crc32c_append(covered, payload);
+        free.copy_from_slice(&self.encode());
+        Some(())
     }
 
     /// Whether the batch comes from an idempotent or transactional producer.

@@ -168,6 +168,12 @@ impl<'a> Records<'a> {
         Records { rest: Reader(payload), left: count, done: false }
     }
 
+    /// Bytes of the payload behind the records that were taken.
+    #[inline]
+    pub fn bytes_left(&self) -> usize {
+        self.rest.0.len()
+    }
+
     #[inline]
     fn read(&mut self) -> Result<Record<'a>, RecordError> {
         let len = self.rest.length()?;

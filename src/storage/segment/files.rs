@@ -66,11 +66,21 @@ pub(super) struct LogDir {
     pub path: PathBuf,
     pub cache: Arc<FileCache>,
     stopped: AtomicBool,
+    /// How often the log lost its end: what was read before may not be in it any more.
+    truncations: AtomicU64,
+    /// A rewrite of segments has files here.
+    rewriting: AtomicBool,
 }
 
 impl LogDir {
     pub fn new(path: &Path, cache: Arc<FileCache>) -> Arc<Self> {
-        Arc::new(Self { path: path.to_path_buf(), cache, stopped: AtomicBool::new(false) })
+        Arc::new(Self {
+            path: path.to_path_buf(),
+            cache,
+            stopped: AtomicBool::new(false),
+            truncations: AtomicU64::new(0),
+            rewriting: AtomicBool::new(false),
+        })
     }
 
     pub fn check(&self) -> Result<(), StorageError> {
@@ -82,6 +92,24 @@ impl LogDir {
 
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
+    }
+
+    /// Notes that the end of the log is about to be cut off.
+    pub fn truncated(&self) {
+        self.truncations.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub fn truncations(&self) -> u64 {
+        self.truncations.load(Ordering::Acquire)
+    }
+
+    /// True if the caller alone may make files of rewritten segments, until [`Self::end_rewrite`].
+    pub fn begin_rewrite(&self) -> bool {
+        !self.rewriting.swap(true, Ordering::AcqRel)
+    }
+
+    pub fn end_rewrite(&self) {
+        self.rewriting.store(false, Ordering::Release);
     }
 }
 

@@ -12,14 +12,16 @@
 //! epochs    leader-epoch-checkpoint     checkpoint  files of the whole data directory
 //! retain    which segments may go       dir      names, small durable files
 //! space     what the disk has left for appends
+//! compact   rewriting segments without what later records replaced
 //! ```
 //!
-//! Everything here is synchronous and takes the time as an argument. Records are never decoded:
-//! the log knows batch headers and nothing of producers or groups. Which transactions were aborted it is told,
+//! Everything here is synchronous and takes the time as an argument. Records are decoded by compaction alone:
+//! otherwise the log knows batch headers, and nothing of producers or groups. Which transactions were aborted it is told,
 //! keeps beside the segments, and finds again.
 
 mod active;
 pub mod checkpoint;
+pub mod compact;
 pub mod dir;
 mod epochs;
 mod error;

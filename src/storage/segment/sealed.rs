@@ -83,6 +83,11 @@ impl Sealed {
         Self { base, size, newest: newest.into(), files: Box::new(files).into(), txn }
     }
 
+    /// A segment whose files were made by a rewrite, and are durable.
+    pub fn rewritten(base: i64, size: u64, newest: TimeEntry, txn: Option<Box<TxnIndex>>) -> Self {
+        Self { newest: newest.into(), ..Self::new(base, size, txn) }
+    }
+
     pub fn files(&self, dir: &Arc<LogDir>) -> Result<&Files, StorageError> {
         if let Some(files) = self.files.get() {
             return Ok(files);

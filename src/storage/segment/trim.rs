@@ -12,7 +12,7 @@ use super::sealed::Files;
 
 /// Extensions of a segment's files that leave with it, the log first: without it the others
 /// are orphans that the next start removes.
-const EXTENSIONS: [&str; 4] = [".log", ".index", ".timeindex", ".txnindex"];
+pub(super) const EXTENSIONS: [&str; 4] = [".log", ".index", ".timeindex", ".txnindex"];
 
 impl Log {
     /// Hides everything below `offset` from readers; true if that changed anything. The caller
@@ -95,6 +95,7 @@ impl Log {
         if offset >= self.end_offset() {
             return Ok(());
         }
+        self.dir.truncated();
         let result = self.cut(offset.max(0), now_ms);
         if result.is_err() {
             // Files and memory may disagree now; reopening reads the files again.

@@ -40,7 +40,7 @@ pub struct AbortedTransaction {
 }
 
 impl AbortedTransaction {
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&VERSION.to_be_bytes());
         for number in [self.producer_id, self.first_offset, self.last_offset, self.last_stable_offset] {
             out.extend_from_slice(&number.to_be_bytes());

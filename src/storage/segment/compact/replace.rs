@@ -1,0 +1,152 @@
+//! The swap of rewritten segments for the old ones (`LocalLog.replaceSegments`).
+
+use std::path::PathBuf;
+
+use super::super::dir::{CLEANED_SUFFIX, FileKind, SWAP_SUFFIX, replaced_path, segment_path};
+use super::super::error::StorageError;
+use super::super::log::Log;
+use super::super::sealed::Sealed;
+use super::super::trim::EXTENSIONS;
+use super::super::txn_index::TxnIndex;
+use super::error::CompactError;
+use super::round::Rewritten;
+use super::source::Group;
+use super::steps;
+
+/// What a swap left.
+#[derive(Debug, Default)]
+pub struct Replaced {
+    /// Files to unlink once readers had time to finish (`file.delete.delay.ms`).
+    pub deleted: Vec<PathBuf>,
+    /// Base offsets that no segment has any more: the group's but the first.
+    pub merged: Vec<i64>,
+}
+
+impl Log {
+    /// Puts a rewritten segment in the place of the group it was made of. Call it under the lock of the partition. Durable
+    /// when this returns.
+    ///
+    /// # Errors
+    /// `Changed` if the segments are not those of the source any more; the rewritten files are removed, the log is as it
+    /// was. The same holds for a log that is closed, or had stopped. An error of the disk may stop the log; opening it
+    /// finishes or undoes the swap.
+    pub fn replace(&mut self, mut rewritten: Rewritten) -> Result<Replaced, CompactError> {
+        self.check_open()?;
+        self.dir.check()?;
+        let Some(first) = self.place_of(&rewritten) else {
+            return Err(CompactError::Changed { path: self.dir.path.clone() });
+        };
+        let names = Names {
+            dir: self.dir.path.clone(),
+            base: rewritten.files.base,
+            end: rewritten.group.next_offset(),
+        };
+        self.entries.mark_written();
+        let committed = names.commit(&rewritten.files.made).map_err(|error| {
+            // What is renamed is no longer removed with the rest.
+            if let Err(error) = names.undo(&rewritten.files.made) {
+                tracing::warn!(%error, "a swap could not be undone, the log stops");
+                self.dir.stop();
+                rewritten.files.given_up = true;
+            }
+            error
+        });
+        committed?;
+        rewritten.files.given_up = true;
+        // The new names are as good as durable or not at all: nobody may append before that is known.
+        let swapped =
+            self.entries.sync().map(|()| steps::synced()).and_then(|()| self.swap(&names, &rewritten, first));
+        if swapped.is_err() {
+            self.dir.stop();
+        }
+        Ok(swapped?)
+    }
+
+    /// Where the group stands among the sealed segments, if it is still as it was.
+    fn place_of(&self, rewritten: &Rewritten) -> Option<usize> {
+        let same_log = std::sync::Arc::ptr_eq(&self.dir, &rewritten.files.dir);
+        if !same_log || self.dir.truncations() != rewritten.truncations {
+            return None;
+        }
+        let Group { segments } = &rewritten.group;
+        let first = self.sealed.binary_search_by_key(&segments[0].base, |segment| segment.base).ok()?;
+        let found = self.sealed.get(first..first + segments.len())?;
+        let same =
+            found.iter().zip(segments).all(|(have, was)| have.base == was.base && have.size == was.size);
+        (same && self.bound(first + segments.len() - 1) == rewritten.group.next_offset()).then_some(first)
+    }
+
+    fn swap(&mut self, names: &Names, rewritten: &Rewritten, first: usize) -> Result<Replaced, StorageError> {
+        let Group { segments } = &rewritten.group;
+        let mut replaced = Replaced::default();
+        for segment in segments {
+            for extension in EXTENSIONS {
+                let path = segment_path(&names.dir, segment.base, extension);
+                replaced.deleted.extend(steps::rename_deleted(&path)?);
+            }
+        }
+        let old = first..first + segments.len();
+        self.sealed[old.clone()].iter().flat_map(Sealed::handles).for_each(|handle| handle.retire());
+        self.entries.mark_written();
+        for kind in &rewritten.files.made {
+            steps::rename(&names.swap(*kind), &segment_path(&names.dir, names.base, kind.extension()))?;
+        }
+        self.entries.sync()?;
+        steps::synced();
+        steps::remove(&names.replaced())?;
+        self.entries.mark_written();
+        let txn = if rewritten.files.made.contains(&FileKind::TxnIndex) {
+            let checked = TxnIndex::open(&self.dir, names.base, names.end)?;
+            if let Some(lost_from) = checked.lost_from {
+                let reason = format!("aborted transactions from {lost_from} on are lost");
+                return Err(StorageError::corrupt(&checked.index.file().path(), 0, reason));
+            }
+            Some(Box::new(checked.index))
+        } else {
+            None
+        };
+        let sealed = Sealed::rewritten(names.base, rewritten.size, rewritten.newest, txn);
+        self.sealed.splice(old, [sealed]);
+        replaced.merged = segments[1..].iter().map(|segment| segment.base).collect();
+        Ok(replaced)
+    }
+}
+
+/// The names a swap goes through.
+struct Names {
+    dir: PathBuf,
+    base: i64,
+    end: i64,
+}
+
+impl Names {
+    fn with(&self, kind: FileKind, suffix: &str) -> PathBuf {
+        segment_path(&self.dir, self.base, &format!("{}{suffix}", kind.extension()))
+    }
+
+    fn cleaned(&self, kind: FileKind) -> PathBuf {
+        self.with(kind, CLEANED_SUFFIX)
+    }
+
+    fn swap(&self, kind: FileKind) -> PathBuf {
+        self.with(kind, SWAP_SUFFIX)
+    }
+
+    fn replaced(&self) -> PathBuf {
+        replaced_path(&self.dir, self.base, self.end)
+    }
+
+    /// From `.cleaned` to `.swap`. The `.log` is the first of `made`, and the last to go: as long as it is there, the rest
+    /// counts for nothing.
+    fn commit(&self, made: &[FileKind]) -> Result<(), StorageError> {
+        steps::create(&self.replaced())?;
+        made.iter().rev().try_for_each(|kind| steps::rename(&self.cleaned(*kind), &self.swap(*kind)))
+    }
+
+    /// Takes back a commit that failed, while the `.log` is still `.cleaned`.
+    fn undo(&self, made: &[FileKind]) -> Result<(), StorageError> {
+        made.iter().try_for_each(|kind| steps::remove(&self.swap(*kind)))?;
+        steps::remove(&self.replaced())?;
+        steps::sync_dir(&self.dir)
+    }
+}
