@@ -17,6 +17,13 @@ pub struct Run {
     pub dead: DeadOffsets,
 }
 
+impl Run {
+    /// Whether the run moves the position on; one that does not is no run.
+    pub(crate) fn goes_further(&self) -> bool {
+        self.after.is_none_or(|after| after.upto < self.to.upto)
+    }
+}
+
 /// What becomes of a key that a run holds and the index may know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Merged {
