@@ -64,6 +64,7 @@ impl ToCode for ReadError {
             ReadError::FencedEpoch { .. } => ResponseError::FencedLeaderEpoch,
             ReadError::UnknownEpoch { .. } => ResponseError::UnknownLeaderEpoch,
             ReadError::Storage(_) => ResponseError::KafkaStorageError,
+            ReadError::Damaged(_) => ResponseError::CorruptMessage,
             ReadError::Closed => ResponseError::NotLeaderOrFollower,
         }
         .code()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::api::dispatch::Dispatcher;
 use crate::api::services::Services;
@@ -23,6 +23,8 @@ struct BrokerCollector {
     sessions: IntGauge,
     disk_total: IntGauge,
     disk_usable: IntGauge,
+    corrupt_known: IntGauge,
+    corrupt_found: IntCounter,
     current: IntGaugeVec,
     oldest: IntGaugeVec,
 }
@@ -50,6 +52,14 @@ pub fn register(
             "tidelog_disk_usable_bytes",
             "What is free on it; appends leave a reserve.",
         )?,
+        corrupt_known: IntGauge::new(
+            "tidelog_storage_corrupt_ranges",
+            "Damaged places in the logs that are open: their records cannot be read.",
+        )?,
+        corrupt_found: IntCounter::new(
+            "tidelog_storage_corrupt_ranges_total",
+            "Damaged places that reads have found in logs.",
+        )?,
         // The names that kafka_exporter gives these series: its dashboards read them.
         current: IntGaugeVec::new(
             Opts::new("kafka_topic_partition_current_offset", "High watermark of a partition in use."),
@@ -65,7 +75,7 @@ pub fn register(
 
 impl BrokerCollector {
     /// The gauges without labels.
-    fn single(&self) -> [&IntGauge; 7] {
+    fn single(&self) -> [&IntGauge; 8] {
         [
             &self.connections,
             &self.held,
@@ -74,6 +84,7 @@ impl BrokerCollector {
             &self.sessions,
             &self.disk_total,
             &self.disk_usable,
+            &self.corrupt_known,
         ]
     }
 }
@@ -81,6 +92,7 @@ impl BrokerCollector {
 impl Collector for BrokerCollector {
     fn desc(&self) -> Vec<&Desc> {
         let mut all: Vec<&Desc> = self.single().into_iter().flat_map(Collector::desc).collect();
+        all.extend(self.corrupt_found.desc());
         all.extend(self.current.desc());
         all.extend(self.oldest.desc());
         all
@@ -98,6 +110,9 @@ impl Collector for BrokerCollector {
             self.disk_total.set(bytes(room.total));
             self.disk_usable.set(bytes(room.usable));
         }
+        let damage = self.services.partitions.damage();
+        self.corrupt_known.set(damage.known());
+        self.corrupt_found.inc_by(damage.found().saturating_sub(self.corrupt_found.get()));
         self.current.reset();
         self.oldest.reset();
         for partition in self.services.partitions.all_open().iter().take(PARTITIONS_SHOWN_MAX) {
@@ -110,6 +125,7 @@ impl Collector for BrokerCollector {
         for gauge in self.single() {
             families.extend(gauge.collect());
         }
+        families.extend(self.corrupt_found.collect());
         families.extend(self.current.collect());
         families.extend(self.oldest.collect());
         families

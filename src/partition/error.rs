@@ -1,6 +1,7 @@
 //! What can go wrong with a partition, one enum per operation.
 
 use crate::record::InvalidBatch;
+use crate::storage::segment::{StorageError, StorageErrorKind};
 
 /// Why a batch was not appended.
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +59,22 @@ pub enum ReadError {
     /// The segment could not be read.
     #[error("the log cannot be read: {0}")]
     Storage(String),
+    /// What was written is not what is on the disk (CORRUPT_MESSAGE).
+    #[error("the log is damaged: {0}")]
+    Damaged(String),
     /// The partition is closed.
     #[error("the partition is closed")]
     Closed,
+}
+
+impl From<StorageError> for ReadError {
+    fn from(error: StorageError) -> Self {
+        match error.kind() {
+            StorageErrorKind::Corrupt => ReadError::Damaged(error.to_string()),
+            StorageErrorKind::Closed => ReadError::Closed,
+            StorageErrorKind::Full | StorageErrorKind::Unavailable => ReadError::Storage(error.to_string()),
+        }
+    }
 }
 
 /// Why an offset request (ListOffsets, DeleteRecords, OffsetForLeaderEpoch) was refused.

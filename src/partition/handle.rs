@@ -180,6 +180,7 @@ impl Partition {
         if inner.failed.is_none() {
             error!(partition = %self.id, reason, "partition is offline for writes: storage failed");
             inner.failed = Some(reason);
+            inner.log.distrust();
         }
         self.end_waiting();
     }

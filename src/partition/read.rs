@@ -3,8 +3,10 @@
 use super::error::{OffsetError, ReadError};
 use super::handle::{Inner, Partition};
 use super::transactions::stable_below;
-use crate::record::{BatchHeader, Compression, HEADER_LEN, Records, decompress};
-use crate::storage::segment::{AbortedTransaction, LogSlice, ReadError as LogReadError};
+use crate::record::{BatchHeader, Compression, HEADER_LEN, Records, crc_matches, decompress};
+use crate::storage::segment::{
+    AbortedTransaction, LogSlice, ReadError as LogReadError, StorageError, StorageErrorKind,
+};
 
 /// A read of one partition.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +28,8 @@ pub struct ReadRequest {
 /// What a read found.
 #[derive(Debug)]
 pub struct ReadOutcome {
-    /// Whole batches; the first may begin before the offset asked for. `None` when there is nothing yet.
+    /// Whole batches; the first may begin before the offset asked for. `None` when there is nothing yet. Not to be used
+    /// unless [`ReadOutcome::is_verified`].
     pub slice: Option<LogSlice>,
     /// High watermark at the time of the read.
     pub high_watermark: i64,
@@ -39,6 +42,13 @@ pub struct ReadOutcome {
     pub aborted: Option<Vec<AbortedTransaction>>,
     /// Epoch and end offset where the client's log and ours part, when they do.
     pub diverging: Option<(i32, i64)>,
+}
+
+impl ReadOutcome {
+    /// Whether what was found is known to be what was written: see [`Partition::read_verified`].
+    pub fn is_verified(&self) -> bool {
+        self.slice.as_ref().is_none_or(LogSlice::is_verified)
+    }
 }
 
 /// A position in time: KIP-79, with the leader epoch of the offset itself.
@@ -54,9 +64,14 @@ pub struct TimedOffset {
 
 /// Largest decompressed batch that a look-up by timestamp unpacks, bytes.
 const LOOKUP_DECOMPRESSED_MAX: usize = 128 << 20;
+/// So many damaged places one read finds before it gives up; the next one goes on from there.
+const DAMAGES_PER_READ: usize = 16;
 
 impl Partition {
     /// Finds whole batches from an offset, bounded by the high watermark, or at read_committed by the last stable offset.
+    ///
+    /// Never waits for the disk to read records: where these were not written by this process and nobody has looked at them
+    /// yet, the outcome is not verified, and [`Partition::read_verified`] is to be asked where waiting is allowed.
     ///
     /// # Errors
     /// [`ReadError`] as Kafka's fetch has them.
@@ -91,14 +106,14 @@ impl Partition {
                 LogReadError::OutOfRange { .. } => {
                     ReadError::OutOfRange { offset: request.offset, start, end }
                 }
-                error => ReadError::Storage(error.to_string()),
+                LogReadError::Storage(error) => ReadError::from(error),
             })?)
         };
-        let slice = slice.filter(|slice| slice.len > 0);
+        let slice = slice.filter(|slice| slice.len > 0 || !slice.is_verified());
         let aborted = match &slice {
             Some(slice) if request.read_committed => {
                 let found = inner.log.aborted(request.offset, slice.next_offset);
-                Some(found.map_err(|error| ReadError::Storage(error.to_string()))?)
+                Some(found?)
             }
             _ => request.read_committed.then(Vec::new),
         };
@@ -110,6 +125,29 @@ impl Partition {
             aborted,
             diverging: None,
         })
+    }
+
+    /// As [`Partition::read`], and looks at what nobody has looked at. What lies before damage is found as if the log ended
+    /// there. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`ReadError`]; [`ReadError::Damaged`] when the batch at the offset is not what was written.
+    pub fn read_verified(&self, request: ReadRequest, now_ms: i64) -> Result<ReadOutcome, ReadError> {
+        let mut last = None;
+        for _ in 0..DAMAGES_PER_READ {
+            let mut outcome = self.read(request, now_ms)?;
+            let Some(slice) = outcome.slice.as_mut().filter(|slice| !slice.is_verified()) else {
+                return Ok(outcome);
+            };
+            match slice.verify() {
+                Ok(()) if slice.len > 0 => return Ok(outcome),
+                // Now it is known where the batch is, or that there is none in this segment.
+                Ok(()) => {}
+                Err(error) if error.kind() == StorageErrorKind::Corrupt => last = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ReadError::Damaged(last.map_or_else(|| "the bytes change".to_owned(), |error| error.to_string())))
     }
 
     /// Checks a client's leader epoch against ours; -1 always passes.
@@ -158,7 +196,7 @@ impl Partition {
         let end = self.visible_end(read_committed);
         let mut from = self.log_start_offset();
         loop {
-            let batch = self.inner.lock().log.offset_for_timestamp(timestamp, from, end).map_err(storage)?;
+            let batch = self.inner.lock().log.offset_for_timestamp(timestamp, from, end).map_err(damaged)?;
             let Some(batch) = batch else { return Ok(None) };
             // The log start may lie inside the batch: its earlier records are gone for readers.
             let found = first_record(&batch.slice, |_, offset, at| at >= timestamp && offset >= from)?;
@@ -170,26 +208,27 @@ impl Partition {
     }
 
     /// When the batch that holds the committed record at `offset` begins, in milliseconds since the epoch by its records'
-    /// own clock; `None` when there is no such record. Reads a header, not the batch.
+    /// own clock; `None` when there is no such record. Reads a header, not the batch, if the batch is known to be good.
     ///
     /// # Errors
     /// [`OffsetError`] when a segment cannot be read.
     pub fn timestamp_at(&self, offset: i64) -> Result<Option<i64>, OffsetError> {
         let high_watermark = self.high_watermark();
-        let slice = {
+        let mut slice = {
             let inner = self.inner.lock();
             let from = offset.max(inner.log.start_offset());
             if from >= high_watermark {
                 return Ok(None);
             }
-            inner.log.read(from, 1, high_watermark, true).map_err(storage)?
+            inner.log.read(from, 1, high_watermark, true).map_err(not_found)?
         };
+        slice.verify().map_err(damaged)?;
         if slice.len < HEADER_LEN {
             return Ok(None);
         }
         let mut header = [0; HEADER_LEN];
-        slice.file.read_at(&mut header, slice.position).map_err(storage)?;
-        let header = BatchHeader::parse(&header).map_err(storage)?;
+        slice.file.read_at(&mut header, slice.position).map_err(damaged)?;
+        let header = BatchHeader::parse(&header).map_err(malformed)?;
         let timestamp =
             if header.is_log_append_time() { header.max_timestamp } else { header.base_timestamp };
         Ok(Some(timestamp).filter(|timestamp| *timestamp >= 0))
@@ -203,15 +242,27 @@ impl Partition {
     pub fn max_timestamp(&self, read_committed: bool) -> Result<Option<TimedOffset>, OffsetError> {
         let end = self.visible_end(read_committed);
         let high_watermark = self.high_watermark();
-        let batch = self.inner.lock().log.max_timestamp_batch(high_watermark).map_err(storage)?;
+        let batch = self.inner.lock().log.max_timestamp_batch(high_watermark).map_err(damaged)?;
         let Some(batch) = batch else { return Ok(None) };
         let found = first_record(&batch.slice, |header, _, timestamp| timestamp == header.max_timestamp)?;
         Ok(found.filter(|found| found.offset < end))
     }
 }
 
-fn storage(error: impl std::fmt::Display) -> OffsetError {
-    OffsetError::Read(ReadError::Storage(error.to_string()))
+/// The bytes of a batch are not those of a batch.
+fn malformed(error: impl std::fmt::Display) -> OffsetError {
+    OffsetError::Read(ReadError::Damaged(error.to_string()))
+}
+
+fn damaged(error: StorageError) -> OffsetError {
+    OffsetError::Read(error.into())
+}
+
+fn not_found(error: LogReadError) -> OffsetError {
+    match error {
+        LogReadError::Storage(error) => damaged(error),
+        error => OffsetError::Read(ReadError::Storage(error.to_string())),
+    }
 }
 
 fn check_epoch(inner: &Inner, epoch: i32) -> Result<(), ReadError> {
@@ -239,9 +290,12 @@ fn first_record(
     slice: &LogSlice,
     wanted: impl Fn(&BatchHeader, i64, i64) -> bool,
 ) -> Result<Option<TimedOffset>, OffsetError> {
-    let bytes = slice.read().map_err(storage)?;
-    let header = BatchHeader::parse(&bytes).map_err(storage)?;
-    let batch = bytes.get(..header.size_in_bytes()).ok_or_else(|| storage("a batch is cut short"))?;
+    let bytes = slice.read().map_err(damaged)?;
+    let header = BatchHeader::parse(&bytes).map_err(malformed)?;
+    let batch = bytes.get(..header.size_in_bytes()).ok_or_else(|| malformed("a batch is cut short"))?;
+    if !crc_matches(batch) {
+        return Err(malformed(format!("checksum mismatch in the batch at offset {}", header.base_offset)));
+    }
     let at =
         |offset, timestamp| TimedOffset { offset, timestamp, leader_epoch: header.partition_leader_epoch };
     if header.is_log_append_time() {
@@ -250,16 +304,16 @@ fn first_record(
             wanted(&header, header.last_offset(), timestamp).then(|| at(header.base_offset, timestamp))
         );
     }
-    let codec = header.compression().map_err(storage)?;
+    let codec = header.compression().map_err(malformed)?;
     let unpacked;
     let payload = if codec == Compression::None {
         &batch[HEADER_LEN..]
     } else {
-        unpacked = decompress(codec, &batch[HEADER_LEN..], LOOKUP_DECOMPRESSED_MAX).map_err(storage)?;
+        unpacked = decompress(codec, &batch[HEADER_LEN..], LOOKUP_DECOMPRESSED_MAX).map_err(malformed)?;
         &unpacked[..]
     };
     for record in Records::new(payload, header.record_count) {
-        let record = record.map_err(storage)?;
+        let record = record.map_err(malformed)?;
         let timestamp = header.base_timestamp.saturating_add(record.timestamp_delta);
         let offset = header.base_offset + i64::from(record.offset_delta);
         if wanted(&header, offset, timestamp) {

@@ -18,7 +18,7 @@ use super::producer_replay::ProducerReplay;
 use super::snapshots;
 use crate::config::TopicConfig;
 use crate::storage::segment::space::Disk;
-use crate::storage::segment::{FileCache, Log, LogConfig, OpenOptions, StorageError};
+use crate::storage::segment::{DamageCount, FileCache, Log, LogConfig, OpenOptions, StorageError};
 
 /// Why a partition cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +126,11 @@ impl Registry {
     /// The data directory.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
+    }
+
+    /// How many damaged places the logs have.
+    pub fn damage(&self) -> &DamageCount {
+        self.files.damage()
     }
 
     /// The disk under the data directory.
@@ -321,7 +326,10 @@ impl Registry {
             if let Some((_, slot)) = self.slots.remove(&(topic_id, index)) {
                 slot.opening.lock().discarded = true;
                 if let Some(partition) = slot.partition.get() {
-                    partition.inner.lock().closed = true;
+                    let mut inner = partition.inner.lock();
+                    inner.closed = true;
+                    inner.log.leave_directory();
+                    drop(inner);
                     partition.end_waiting();
                 }
             }

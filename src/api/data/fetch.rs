@@ -20,8 +20,8 @@ use crate::api::context::Context;
 use crate::api::dispatch::encoded;
 use crate::api::error_code::ToCode;
 use crate::metadata::{MetadataImage, Topic};
-use crate::partition::Partition;
 use crate::partition::read::{ReadOutcome, ReadRequest};
+use crate::partition::{Partition, ReadError};
 use crate::protocol::fetch_reply::{self, PartitionPart, TopicPart};
 use crate::protocol::reply::{Chunk, Reply};
 use crate::server::Outcome;
@@ -88,11 +88,12 @@ pub fn handle(context: Context, correlation_id: i32, request: FetchRequest) -> O
         read_committed: request.isolation_level == READ_COMMITTED,
         context,
     };
-    let read = fetch.read();
-    if read.bytes >= fetch.min_bytes || read.must_answer || wait.is_zero() || fetch.targets.is_empty() {
-        return Outcome::Now(fetch.reply(read));
+    match fetch.read(Partition::read) {
+        Some(read) if fetch.is_enough(&read) || wait.is_zero() || fetch.targets.is_empty() => {
+            Outcome::Now(fetch.reply(read))
+        }
+        _ => Outcome::Later(Box::pin(Arc::new(fetch).wait())),
     }
-    Outcome::Later(Box::pin(fetch.wait()))
 }
 
 fn named_partitions(request: &FetchRequest) -> (Vec<(Key, Wish)>, Vec<Key>) {
@@ -134,6 +135,9 @@ fn find(context: &Context, image: &MetadataImage, key: &Key) -> Result<Arc<Parti
     context.services.partition(topic, key.partition).map_err(|error| error.code())
 }
 
+/// How a partition is read.
+type ReadBy = fn(&Partition, ReadRequest, i64) -> Result<ReadOutcome, ReadError>;
+
 /// What one pass over the partitions found.
 struct Read {
     partitions: Vec<(PartitionData, Option<Chunk>)>,
@@ -143,23 +147,49 @@ struct Read {
 }
 
 impl Fetch {
-    fn read(&self) -> Read {
+    /// One pass over the partitions; `None` if records must be looked at before they are served.
+    fn read(&self, by: ReadBy) -> Option<Read> {
         let now_ms = self.context.services.now_ms();
         let mut read =
             Read { partitions: Vec::with_capacity(self.targets.len()), bytes: 0, must_answer: false };
         for target in &self.targets {
-            let (data, records) = self.read_one(target, read.bytes, now_ms);
+            let (data, records) = self.read_one(target, read.bytes, now_ms, by)?;
             read.must_answer |= data.error_code != 0 || data.diverging_epoch.epoch >= 0;
             read.bytes += records.as_ref().map_or(0, Chunk::len);
             read.partitions.push((data, records));
         }
-        read
+        Some(read)
     }
 
-    fn read_one(&self, target: &Target, bytes_so_far: usize, now_ms: i64) -> (PartitionData, Option<Chunk>) {
+    /// As [`Fetch::read`], on a thread that may block where records must be looked at.
+    async fn read_in_time(self: &Arc<Self>) -> Read {
+        if let Some(read) = self.read(Partition::read) {
+            return read;
+        }
+        let fetch = self.clone();
+        let read = tokio::task::spawn_blocking(move || fetch.read(Partition::read_verified)).await;
+        read.ok().flatten().unwrap_or_else(|| {
+            error!("a fetch could not be read");
+            let code = ResponseError::KafkaStorageError.code();
+            let partitions = self.targets.iter().map(|target| (refused(target.key.partition, code), None));
+            Read { partitions: partitions.collect(), bytes: 0, must_answer: true }
+        })
+    }
+
+    fn is_enough(&self, read: &Read) -> bool {
+        read.bytes >= self.min_bytes || read.must_answer
+    }
+
+    fn read_one(
+        &self,
+        target: &Target,
+        bytes_so_far: usize,
+        now_ms: i64,
+        by: ReadBy,
+    ) -> Option<(PartitionData, Option<Chunk>)> {
         let partition = match &target.found {
             Ok(partition) => partition,
-            Err(code) => return (refused(target.key.partition, *code), None),
+            Err(code) => return Some((refused(target.key.partition, *code), None)),
         };
         let left = self.max_bytes.saturating_sub(bytes_so_far);
         let request = ReadRequest {
@@ -171,16 +201,17 @@ impl Fetch {
             last_fetched_epoch: target.wish.last_fetched_epoch,
             read_committed: self.read_committed,
         };
-        match partition.read(request, now_ms) {
-            Ok(outcome) => shape(target.key.partition, outcome),
+        Some(match by(partition, request, now_ms) {
+            Ok(outcome) if outcome.is_verified() => shape(target.key.partition, outcome),
+            Ok(_) => return None,
             // Kafka tells nothing of aborted transactions where it could not read.
             Err(error) => (refused(target.key.partition, error.code()).with_aborted_transactions(None), None),
-        }
+        })
     }
 
     /// Waits for the high watermarks, and with them the last stable offsets, to move until there is enough or the time is
     /// over.
-    async fn wait(self) -> Reply {
+    async fn wait(self: Arc<Self>) -> Reply {
         let notify = Arc::new(Notify::new());
         let watches: Vec<_> = self
             .targets
@@ -188,8 +219,8 @@ impl Fetch {
             .filter_map(|target| Some(target.found.as_ref().ok()?.watch_for_fetch(notify.clone())))
             .collect();
         let read = loop {
-            let read = self.read();
-            if read.bytes >= self.min_bytes || read.must_answer || Instant::now() >= self.deadline {
+            let read = self.read_in_time().await;
+            if self.is_enough(&read) || Instant::now() >= self.deadline {
                 break read;
             }
             let _ = tokio::time::timeout_at(self.deadline, notify.notified()).await;

@@ -68,9 +68,15 @@ fn look_up(
         LATEST => Some(partition.latest(read_committed)),
         EARLIEST | EARLIEST_LOCAL => Some(partition.earliest()),
         LATEST_TIERED => None,
-        MAX_TIMESTAMP => partition.max_timestamp(read_committed).map_err(|error| error.code())?,
+        // Both read records: the runtime is told, so that other tasks of this worker move on.
+        MAX_TIMESTAMP => {
+            let found = tokio::task::block_in_place(|| partition.max_timestamp(read_committed));
+            found.map_err(|error| error.code())?
+        }
         timestamp if timestamp >= 0 => {
-            partition.offset_for_timestamp(timestamp, read_committed).map_err(|error| error.code())?
+            let found =
+                tokio::task::block_in_place(|| partition.offset_for_timestamp(timestamp, read_committed));
+            found.map_err(|error| error.code())?
         }
         _ => return Err(ResponseError::UnsupportedVersion.code()),
     };

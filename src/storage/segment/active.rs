@@ -9,6 +9,7 @@ use super::offset_index::OffsetEntry;
 use super::sealed::{Files, Sealed, View, index_capacity};
 use super::time_index::TimeEntry;
 use super::txn_index::TxnIndex;
+use super::verified::Trust;
 use crate::record::BatchHeader;
 
 /// Positions in an index are signed 32-bit numbers.
@@ -30,6 +31,8 @@ pub(super) struct Active {
     /// When the segment was created, as far as the file system tells, or else opened.
     created_ms: i64,
     since_entry: u64,
+    /// Which of its bytes are known to be good.
+    pub trust: Trust,
 }
 
 impl Active {
@@ -45,6 +48,7 @@ impl Active {
             first_timestamp: None,
             created_ms: now_ms,
             since_entry: 0,
+            trust: Trust::own(0),
         }
     }
 
@@ -55,6 +59,7 @@ impl Active {
     pub fn load(dir: &Arc<LogDir>, base: i64, size: u64, now_ms: i64) -> Result<Self, StorageError> {
         let mut active = Self::empty(base, Files::open(dir, base)?, now_ms);
         active.size = size;
+        active.trust = Trust::own(size);
         active.next_offset = i64::MAX;
         if let Some(created_ms) = active.files.log.created_ms() {
             active.created_ms = created_ms.min(now_ms);
@@ -95,7 +100,7 @@ impl Active {
     }
 
     pub fn view(&self) -> View<'_> {
-        View { base: self.base, size: self.size, next_offset: self.next_offset, files: &self.files }
+        View::new(self.base, self.size, self.next_offset, &self.files, &self.trust)
     }
 
     /// When the segment was begun, milliseconds since the epoch.
@@ -184,6 +189,6 @@ impl Active {
 
     /// The same segment, no longer written to.
     pub fn seal(self) -> Sealed {
-        Sealed::from_active(self.base, self.size, self.newest, self.files, self.txn)
+        Sealed::from_active(self.base, self.size, self.newest, self.files, self.txn, self.trust)
     }
 }

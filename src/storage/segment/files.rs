@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::dir::{FileKind, segment_path};
 use super::error::StorageError;
+use super::verified::DamageCount;
 
 /// Open files kept by default: half of the usual soft limit of 1024 descriptors.
 pub const DEFAULT_OPEN_FILES: usize = 512;
@@ -26,12 +27,18 @@ const EVICTION_STEPS: usize = 64;
 pub struct FileCache {
     capacity: usize,
     ring: Mutex<VecDeque<Weak<FileHandle>>>,
+    damage: Arc<DamageCount>,
 }
 
 impl FileCache {
     /// A cache that closes idle files above `capacity`.
     pub fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self { capacity, ring: Mutex::new(VecDeque::new()) })
+        Arc::new(Self { capacity, ring: Mutex::new(VecDeque::new()), damage: Arc::default() })
+    }
+
+    /// How many damaged places the logs have.
+    pub fn damage(&self) -> &DamageCount {
+        &self.damage
     }
 
     /// Handles in the ring; those of dropped logs leave when the hand passes.
@@ -70,6 +77,8 @@ pub(super) struct LogDir {
     truncations: AtomicU64,
     /// A rewrite of segments has files here.
     rewriting: AtomicBool,
+    /// The directory's name no longer belongs to this log.
+    gone: AtomicBool,
 }
 
 impl LogDir {
@@ -80,7 +89,13 @@ impl LogDir {
             stopped: AtomicBool::new(false),
             truncations: AtomicU64::new(0),
             rewriting: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
         })
+    }
+
+    /// The directory is about to be renamed: none of its files is opened any more.
+    pub fn leave(&self) {
+        self.gone.store(true, Ordering::Release);
     }
 
     pub fn check(&self) -> Result<(), StorageError> {
@@ -128,6 +143,8 @@ pub struct FileHandle {
     synced: AtomicU64,
     /// The name no longer belongs to these bytes, so it must not be opened again.
     retired: AtomicBool,
+    /// A reader has it while its name goes: it stays open.
+    pinned: AtomicBool,
     tracked: AtomicBool,
     touched: AtomicBool,
 }
@@ -146,6 +163,7 @@ impl FileHandle {
             written: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            pinned: AtomicBool::new(false),
             tracked: AtomicBool::new(false),
             touched: AtomicBool::new(false),
         })
@@ -176,7 +194,7 @@ impl FileHandle {
             return Ok(file.clone());
         }
         let path = self.path();
-        if self.retired.load(Ordering::Acquire) {
+        if self.is_removed() {
             let source = io::Error::from(io::ErrorKind::NotFound);
             return Err(StorageError::io("open removed", &path, source));
         }
@@ -335,7 +353,7 @@ impl FileHandle {
                 Ok(())
             }
             // A removed segment has nothing left to protect.
-            Err(_) if self.retired.load(Ordering::Acquire) => Ok(()),
+            Err(_) if self.is_removed() => Ok(()),
             Err(error) => {
                 self.dir.stop();
                 Err(error)
@@ -364,16 +382,40 @@ impl FileHandle {
         let Some(mut open) = self.open.try_lock() else {
             return false;
         };
-        if self.is_dirty() && !self.retired.load(Ordering::Acquire) {
+        if self.pinned.load(Ordering::Acquire) || self.is_dirty() && !self.is_removed() {
             return false;
         }
         *open = None;
         true
     }
 
+    /// Whether somebody beside the log has it. Handles are given out under the log's lock only.
+    pub(super) fn is_shared(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1
+    }
+
+    /// To be called before the file's name goes: if a reader has the handle, it is opened and stays open for as long as
+    /// the handle lives, so that the reader gets the bytes it was promised. Should that fail, the reader gets an error.
+    pub(super) fn pin_for_readers(self: &Arc<Self>) {
+        if self.is_shared() {
+            self.pinned.store(true, Ordering::Release);
+            if let Err(error) = self.file() {
+                tracing::warn!(%error, "a reader of a file that is being removed has to ask again");
+            }
+        }
+    }
+
     /// The file leaves the log: whoever has it open may finish, nobody opens it again.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
+    }
+
+    fn is_removed(&self) -> bool {
+        self.retired.load(Ordering::Acquire) || self.dir.gone.load(Ordering::Acquire)
+    }
+
+    pub(super) fn damage_count(&self) -> &Arc<DamageCount> {
+        &self.dir.cache.damage
     }
 
     /// True if the file is open now.

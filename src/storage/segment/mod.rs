@@ -9,6 +9,7 @@
 //! index     entries in a file: offset_index, time_index   walk  from batch to batch
 //! txn_index aborted transactions of a segment
 //! files     handles that open on use    swap     what a stop interrupted
+//! verified  which bytes are known to be good, and the look at those that are not
 //! epochs    leader-epoch-checkpoint     checkpoint  files of the whole data directory
 //! retain    which segments may go       dir      names, small durable files
 //! space     what the disk has left for appends
@@ -40,6 +41,7 @@ mod swap;
 mod time_index;
 mod trim;
 mod txn_index;
+mod verified;
 mod walk;
 
 #[cfg(test)]
@@ -58,3 +60,4 @@ pub use recover::{OpenOptions, Recovery};
 pub use replay::Replay;
 pub use retain::SegmentInfo;
 pub use txn_index::AbortedTransaction;
+pub use verified::{Damage, DamageCount};

@@ -17,6 +17,7 @@ use super::scan::scan;
 use super::sealed::{Files, Sealed};
 use super::time_index::TimeEntry;
 use super::txn_index::{AbortedTransaction, TxnIndex};
+use super::verified::Trust;
 
 /// How to open a log.
 pub struct OpenOptions<'a> {
@@ -72,6 +73,7 @@ impl Log {
             epochs_lost,
             sealed: Vec::new(),
             recovery: Recovery::default(),
+            verified_from: None,
             options,
         };
         let active = opening.segments(&bases)?;
@@ -101,6 +103,8 @@ struct Opening<'a> {
     epochs_lost: bool,
     sealed: Vec<Sealed>,
     recovery: Recovery,
+    /// From where on the segment that was loaded last was verified, if it was.
+    verified_from: Option<u64>,
     options: OpenOptions<'a>,
 }
 
@@ -121,7 +125,10 @@ impl Opening<'_> {
                     self.drop_segments(&bases[index + 1..])?;
                     return Ok(active);
                 }
-                None => self.sealed.push(Sealed::new(base, size, txn)),
+                None => {
+                    let trust = self.verified_from.take().map_or_else(Trust::none, Trust::own);
+                    self.sealed.push(Sealed::new(base, size, txn, trust));
+                }
             }
         }
         let base = self.options.log_start_offset.max(0);
@@ -241,6 +248,8 @@ impl Opening<'_> {
                 Active::empty(base, files, self.options.now_ms)
             }
         };
+        self.verified_from = Some(active.size);
+        active.trust = Trust::own(active.size);
         let interval = u64::from(self.options.config.index_interval_bytes);
         let mut observer = self.observer();
         let log = active.files.log.clone();
@@ -256,7 +265,8 @@ impl Opening<'_> {
             return Err(StorageError::corrupt(&log, size, "reaches into the next segment"));
         }
         if let Some(damage) = scanned.damage {
-            let durable = bound.is_some_and(|bound| bound <= self.options.recovery_point);
+            let durable =
+                self.options.clean || bound.is_some_and(|bound| bound <= self.options.recovery_point);
             if durable || active.next_offset < self.options.recovery_point {
                 tracing::error!(
                     recovery_point = self.options.recovery_point,

@@ -7,7 +7,7 @@ use super::error::StorageError;
 use super::files::{FileHandle, LogDir};
 use super::txn_index::{AbortedTransaction, TxnIndex};
 use super::walk::Located;
-use crate::record::{BatchHeader, EndMarker};
+use crate::record::{BatchHeader, EndMarker, crc_matches};
 
 /// A larger control batch is not read: no marker is one.
 const MARKER_MAX: usize = 4096;
@@ -88,5 +88,9 @@ fn marker(log: &Arc<FileHandle>, batch: &Located) -> Result<Option<EndMarker>, S
     }
     let mut bytes = vec![0; size];
     let filled = log.read_at(&mut bytes, batch.position)?;
+    if !crc_matches(&bytes[..filled]) {
+        // Whether a transaction was committed is not guessed.
+        return Err(StorageError::corrupt(&log.path(), batch.position, "checksum mismatch in a marker"));
+    }
     Ok(EndMarker::parse(&batch.header, &bytes[..filled]))
 }

@@ -6,12 +6,13 @@ use super::active::Active;
 use super::error::{StorageError, StorageErrorKind};
 use super::files::FileHandle;
 use super::walk::{Located, Walker};
+use crate::record::HEADER_LEN;
 
 /// Read at once. A batch larger than this is checked piece by piece, so that a damaged length
 /// cannot ask for gigabytes.
 const CHUNK: usize = 1 << 20;
 /// The CRC covers the batch from its attributes to its end.
-const CRC_START: u64 = 21;
+pub(super) const CRC_START: u64 = 21;
 
 /// What a scan found.
 pub(super) struct Scan {
@@ -33,7 +34,7 @@ pub(super) fn scan(
 ) -> Result<Scan, StorageError> {
     let log = active.files.log.clone();
     let mut walker = Walker::new(&log, active.size, length);
-    let mut bytes = Bytes { file: &log, chunk: Vec::new(), at: 0 };
+    let mut bytes = Bytes::new(&log, CHUNK);
     let mut outcome = Scan { batches: 0, damage: None };
     loop {
         match step(&mut walker, &mut bytes, active) {
@@ -79,32 +80,58 @@ fn step(
 }
 
 /// The file in large pieces.
-struct Bytes<'a> {
+pub(super) struct Bytes<'a> {
     file: &'a Arc<FileHandle>,
+    step: usize,
     chunk: Vec<u8>,
     at: u64,
 }
 
-impl Bytes<'_> {
-    fn crc(&mut self, mut from: u64, to: u64) -> Result<u32, StorageError> {
+impl<'a> Bytes<'a> {
+    /// Reads `step` bytes at once, or a batch header where that is more.
+    pub fn new(file: &'a Arc<FileHandle>, step: usize) -> Self {
+        Self { file, step: step.max(HEADER_LEN), chunk: Vec::new(), at: 0 }
+    }
+
+    /// Copies bytes out; false if the file ends before.
+    pub fn fill(&mut self, from: u64, out: &mut [u8]) -> Result<bool, StorageError> {
+        let mut filled = 0;
+        while filled < out.len() {
+            let piece = self.piece(from + filled as u64)?;
+            if piece.is_empty() {
+                return Ok(false);
+            }
+            let count = piece.len().min(out.len() - filled);
+            out[filled..filled + count].copy_from_slice(&piece[..count]);
+            filled += count;
+        }
+        Ok(true)
+    }
+
+    /// The CRC32C of a range.
+    pub fn crc(&mut self, mut from: u64, to: u64) -> Result<u32, StorageError> {
         let mut crc = 0;
         while from < to {
-            let available = (self.at + self.chunk.len() as u64).saturating_sub(from);
-            if from < self.at || available == 0 {
-                self.chunk.resize(CHUNK, 0);
-                let filled = self.file.read_at(&mut self.chunk, from)?;
-                self.chunk.truncate(filled);
-                self.at = from;
-                if filled == 0 {
-                    return Err(StorageError::corrupt(&self.file.path(), from, "file ends early"));
-                }
-                continue;
+            let piece = self.piece(from)?;
+            if piece.is_empty() {
+                return Err(StorageError::corrupt(&self.file.path(), from, "file ends early"));
             }
-            let start = (from - self.at) as usize;
-            let count = available.min(to - from) as usize;
-            crc = crc32c::crc32c_append(crc, &self.chunk[start..start + count]);
+            let count = piece.len().min(usize::try_from(to - from).unwrap_or(usize::MAX));
+            crc = crc32c::crc32c_append(crc, &piece[..count]);
             from += count as u64;
         }
         Ok(crc)
+    }
+
+    /// What is at hand from a place on; empty only at the end of the file.
+    fn piece(&mut self, from: u64) -> Result<&[u8], StorageError> {
+        let end = self.at + self.chunk.len() as u64;
+        if from < self.at || from >= end {
+            self.chunk.resize(self.step, 0);
+            let filled = self.file.read_at(&mut self.chunk, from)?;
+            self.chunk.truncate(filled);
+            self.at = from;
+        }
+        Ok(&self.chunk[(from - self.at) as usize..])
     }
 }

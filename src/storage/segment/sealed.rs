@@ -3,13 +3,18 @@
 use std::sync::{Arc, OnceLock};
 
 use super::dir::FileKind;
+use super::epochs::LeaderEpochs;
 use super::error::{StorageError, StorageErrorKind};
 use super::files::{FileHandle, LogDir};
 use super::index::Entry;
 use super::offset_index::{OffsetEntry, OffsetIndex};
 use super::time_index::{TimeEntry, TimeIndex};
 use super::txn_index::TxnIndex;
+use super::verified::{Anchor, Damage, Doubt, Trust};
 use super::walk::{Located, Walker};
+
+/// Entries of the offset index that are tried, from the nearest on, before a segment is walked from its start.
+const ENTRIES_TRIED: usize = 4;
 
 /// The files every segment has.
 #[derive(Debug)]
@@ -65,11 +70,14 @@ pub(super) struct Sealed {
     files: OnceLock<Box<Files>>,
     /// Aborted transactions that ended here, if there were any: known without a look at the disk.
     pub txn: Option<Box<TxnIndex>>,
+    /// Which of its bytes are known to be good.
+    pub trust: Trust,
 }
 
 impl Sealed {
-    pub fn new(base: i64, size: u64, txn: Option<Box<TxnIndex>>) -> Self {
-        Self { base, size, newest: OnceLock::new(), files: OnceLock::new(), txn }
+    /// A segment that was found on disk, or written by this process, as `trust` says.
+    pub fn new(base: i64, size: u64, txn: Option<Box<TxnIndex>>, trust: Trust) -> Self {
+        Self { base, size, newest: OnceLock::new(), files: OnceLock::new(), txn, trust }
     }
 
     /// Seals what was the active segment; its files still need a sync.
@@ -79,13 +87,14 @@ impl Sealed {
         newest: TimeEntry,
         files: Files,
         txn: Option<Box<TxnIndex>>,
+        trust: Trust,
     ) -> Self {
-        Self { base, size, newest: newest.into(), files: Box::new(files).into(), txn }
+        Self { base, size, newest: newest.into(), files: Box::new(files).into(), txn, trust }
     }
 
     /// A segment whose files were made by a rewrite, and are durable.
     pub fn rewritten(base: i64, size: u64, newest: TimeEntry, txn: Option<Box<TxnIndex>>) -> Self {
-        Self { newest: newest.into(), ..Self::new(base, size, txn) }
+        Self { newest: newest.into(), ..Self::new(base, size, txn, Trust::own(0)) }
     }
 
     pub fn files(&self, dir: &Arc<LogDir>) -> Result<&Files, StorageError> {
@@ -115,10 +124,11 @@ impl Sealed {
         self.files_in_use().into_iter().flat_map(Files::handles).chain(txn)
     }
 
-    /// Forgets the handles, unless one of them still needs a sync.
+    /// Forgets the handles, unless one of them still needs a sync, or a reader has one: it must hear of the segment's
+    /// removal.
     pub fn release(&mut self) {
-        let dirty = |files: &Files| files.handles().iter().any(|handle| handle.is_dirty());
-        if self.files_in_use().is_some_and(|files| !dirty(files)) {
+        let needed = |handle: &&Arc<FileHandle>| handle.is_dirty() || handle.is_shared();
+        if self.files_in_use().is_some_and(|files| !files.handles().iter().any(needed)) {
             self.files.take();
         }
         if let Some(txn) = &self.txn {
@@ -136,11 +146,11 @@ impl Sealed {
     }
 
     pub fn view(&self, dir: &Arc<LogDir>, next_offset: i64) -> Result<View<'_>, StorageError> {
-        Ok(View { base: self.base, size: self.size, next_offset, files: self.files(dir)? })
+        Ok(View::new(self.base, self.size, next_offset, self.files(dir)?, &self.trust))
     }
 }
 
-/// A segment as a reader sees it.
+/// A segment as a reader sees it, or the part of one that damage leaves.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub base: i64,
@@ -148,51 +158,107 @@ pub(super) struct View<'a> {
     /// No offset at or above this is in the segment.
     pub next_offset: i64,
     pub files: &'a Files,
+    trust: &'a Trust,
+    /// The first batch.
+    first: Anchor,
+    /// `size` and `next_offset` of the whole segment.
+    whole: (u64, i64),
 }
 
 impl<'a> View<'a> {
-    /// A walker from the start of the segment.
+    pub fn new(base: i64, size: u64, next_offset: i64, files: &'a Files, trust: &'a Trust) -> Self {
+        let first = Anchor::Start { base };
+        Self { base, size, next_offset, files, trust, first, whole: (size, next_offset) }
+    }
+
+    /// The part around `offset` that is not known to be damaged, and the damage it ends at.
+    ///
+    /// # Errors
+    /// `Corrupt` if `offset` itself is.
+    pub fn around(&self, offset: i64) -> Result<(Self, Option<Damage>), StorageError> {
+        let Some(known) = self.trust.known_if_any() else {
+            return Ok((*self, None));
+        };
+        let sound = known.around(offset).map_err(|damage| self.unreadable(&damage))?;
+        let mut part = *self;
+        if let Some((position, offset)) = sound.start {
+            part.first = Anchor::Resumed { position, offset };
+        }
+        if let Some(damage) = &sound.behind {
+            part.size = damage.position;
+            part.next_offset = damage.offset;
+        }
+        Ok((part, sound.behind))
+    }
+
+    /// The error for an offset in a damaged place.
+    pub fn unreadable(&self, damage: &Damage) -> StorageError {
+        let (from, next, reason) = (damage.offset, damage.next_offset, &damage.reason);
+        let reason = format!("offsets {from} to below {next} cannot be read: {reason}");
+        StorageError::corrupt(&self.files.log.path(), damage.position, reason)
+    }
+
+    /// What must be looked at before the bytes from `anchor` to below `to` may be used; None if they are known to be good.
+    pub fn doubt(&self, anchor: Anchor, to: u64, epochs: &LeaderEpochs) -> Option<Box<Doubt>> {
+        if self.trust.covers(anchor.position()) {
+            return None;
+        }
+        let log = self.files.log.clone();
+        let known = self.trust.known(log.damage_count()).clone();
+        if known.is_good(anchor.position(), to) {
+            return None;
+        }
+        let index = self.files.index.file().clone();
+        let (size, next_offset) = self.whole;
+        let (base, epochs) = (self.base, epochs.clone());
+        Some(Box::new(Doubt { known, log, index, base, size, next_offset, epochs, anchor, to }))
+    }
+
+    /// A walker from the first batch.
     pub fn walk(&self) -> Walker<'a> {
-        Walker::new(&self.files.log, 0, self.size)
+        Walker::from_anchor(&self.files.log, self.first, self.size)
     }
 
     /// A walker from an index entry, which is checked against the log first: an index is only a
     /// hint, and a damaged one must cost time, not records.
-    fn walk_from(&self, entry: Option<OffsetEntry>) -> Result<Walker<'a>, StorageError> {
-        let Some(entry) = entry else {
-            return Ok(self.walk());
-        };
-        let mut walker = Walker::new(&self.files.log, entry.position, self.size);
+    fn walk_from(&self, entry: OffsetEntry) -> Result<Option<Walker<'a>>, StorageError> {
+        let anchor = Anchor::Indexed { position: entry.position, last_offset: entry.offset };
+        let mut walker = Walker::from_anchor(&self.files.log, anchor, self.size);
         match walker.next() {
             Ok(Some(batch))
                 if batch.header.base_offset >= self.base && batch.header.base_offset <= entry.offset =>
             {
                 walker.rewind(entry.position);
-                Ok(walker)
+                Ok(Some(walker))
             }
             Err(error) if error.kind() != StorageErrorKind::Corrupt => Err(error),
             _ => {
                 let path = self.files.index.file().path();
-                tracing::warn!(path = %path.display(), "index contradicts the log, scanning");
-                Ok(self.walk())
+                tracing::warn!(path = %path.display(), position = entry.position, "index and log contradict each other");
+                Ok(None)
             }
         }
     }
 
     /// A walker from a batch that is not behind the one holding `offset`.
     pub fn walk_to(&self, offset: i64) -> Result<Walker<'a>, StorageError> {
-        self.walk_from(self.files.index.floor(|entry| entry.offset <= offset)?)
+        let mut below = u64::MAX;
+        for _ in 0..ENTRIES_TRIED {
+            let entry = self.files.index.floor(|entry| entry.offset <= offset && entry.position < below)?;
+            let Some(entry) = entry.filter(|entry| entry.position > self.first.position()) else {
+                break;
+            };
+            if let Some(walker) = self.walk_from(entry)? {
+                return Ok(walker);
+            }
+            below = entry.position;
+        }
+        Ok(self.walk())
     }
 
     /// The first batch that ends at or after `offset`.
     pub fn locate(&self, offset: i64) -> Result<Option<Located>, StorageError> {
-        let mut walker = self.walk_to(offset)?;
-        while let Some(batch) = walker.next()? {
-            if batch.header.last_offset() >= offset {
-                return Ok(Some(batch));
-            }
-        }
-        Ok(None)
+        first_at(&mut self.walk_to(offset)?, offset)
     }
 
     /// Where to stop reading from `first`: behind the last whole batch that lies within
@@ -219,23 +285,20 @@ impl<'a> View<'a> {
         let index = &self.files.index;
         let skip_to = index.floor(|entry| entry.position <= limit && entry.offset < end_offset)?;
         let behind = skip_to.filter(|entry| entry.position >= first.end());
-        let mut walker = match behind {
-            Some(entry) => self.walk_from(Some(entry))?,
-            None => Walker::new(&self.files.log, first.end(), self.size),
-        };
-        // A walker that had to start over passes `first` again, which does no harm.
-        let mut end = walker.position().max(first.end());
+        let skipped = behind.map_or(Ok(None), |entry| self.walk_from(entry))?;
+        let mut walker = skipped.unwrap_or_else(|| Walker::new(&self.files.log, first.end(), self.size));
+        let mut end = walker.position();
         while let Some(batch) = walker.next()? {
             if batch.end() > limit || batch.header.base_offset >= end_offset {
                 return Ok((end, batch.header.base_offset));
             }
-            end = end.max(batch.end());
+            end = batch.end();
         }
         Ok((end, self.next_offset))
     }
 
     /// The first batch from `from_offset` on whose largest timestamp is `timestamp` or later.
-    pub fn first_since(&self, timestamp: i64, from_offset: i64) -> Result<Option<Located>, StorageError> {
+    pub fn first_since(&self, timestamp: i64, from_offset: i64) -> Result<Walked, StorageError> {
         let entry = self.files.time.floor(|entry| entry.timestamp <= timestamp)?;
         let mut from = from_offset;
         if let Some(entry) = entry.filter(|entry| entry.offset > from)
@@ -244,12 +307,13 @@ impl<'a> View<'a> {
             from = entry.offset;
         }
         let mut walker = self.walk_to(from)?;
+        let anchor = walker.anchor;
         while let Some(batch) = walker.next()? {
             if batch.header.last_offset() >= from && batch.header.max_timestamp >= timestamp {
-                return Ok(Some(batch));
+                return Ok(Walked { found: Some(batch), anchor, to: batch.end() });
             }
         }
-        Ok(None)
+        Ok(Walked { found: None, anchor, to: self.size })
     }
 
     /// True if the log holds what a time index entry claims.
@@ -278,6 +342,24 @@ impl<'a> View<'a> {
         }
         Ok(newest)
     }
+}
+
+/// The first batch on a walk that ends at or after `offset`.
+pub(super) fn first_at(walker: &mut Walker<'_>, offset: i64) -> Result<Option<Located>, StorageError> {
+    while let Some(batch) = walker.next()? {
+        if batch.header.last_offset() >= offset {
+            return Ok(Some(batch));
+        }
+    }
+    Ok(None)
+}
+
+/// A batch that was looked for, and the part of the segment whose headers told which it is.
+#[derive(Clone, Copy)]
+pub(super) struct Walked {
+    pub found: Option<Located>,
+    pub anchor: Anchor,
+    pub to: u64,
 }
 
 /// Whole entries that fit an index of `bytes`, as Kafka rounds it.

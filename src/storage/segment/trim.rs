@@ -8,7 +8,8 @@ use super::dir::{self, rename_deleted, segment_path};
 use super::error::{ReadError, StorageError};
 use super::files::FileHandle;
 use super::log::Log;
-use super::sealed::Files;
+use super::sealed::{Files, Sealed};
+use super::verified::Trust;
 
 /// Extensions of a segment's files that leave with it, the log first: without it the others
 /// are orphans that the next start removes.
@@ -67,9 +68,29 @@ impl Log {
         Ok(removed)
     }
 
+    /// The log's directory is about to be renamed, for its topic is deleted: readers who have a slice of it finish, and
+    /// nobody opens under its name what may be another log's file by then.
+    pub fn leave_directory(&self) {
+        let sealed = self.sealed.iter().flat_map(Sealed::handles);
+        sealed.chain(self.active.handles()).for_each(FileHandle::pin_for_readers);
+        self.dir.leave();
+    }
+
+    /// A sync has failed: pages that could not be written may be gone, and the disk may give older bytes for them. From now
+    /// on nothing counts as good because this process wrote it.
+    pub fn distrust(&mut self) {
+        self.active.trust = Trust::lost();
+        self.sealed.iter_mut().for_each(|segment| segment.trust = Trust::lost());
+    }
+
     /// Renames the files of a segment out of the log.
     pub(super) fn rename_segment(&self, base: i64) -> Result<Vec<PathBuf>, StorageError> {
         let mut renamed = Vec::new();
+        if let Some(segment) = self.sealed.iter().find(|segment| segment.base == base) {
+            segment.handles().for_each(FileHandle::pin_for_readers);
+        } else if base == self.active.base {
+            self.active.handles().for_each(FileHandle::pin_for_readers);
+        }
         self.entries.mark_written();
         for extension in EXTENSIONS {
             renamed.extend(rename_deleted(&segment_path(&self.dir.path, base, extension))?);
@@ -116,7 +137,9 @@ impl Log {
             let next_offset = self.active.base;
             let (base, size) = (segment.base, segment.size);
             let txn = segment.txn.take();
+            let trust = segment.trust.cut(size);
             self.active = Active::empty(base, segment.into_files(&self.dir)?, now_ms);
+            self.active.trust = trust;
             self.active.txn = txn;
             self.active.size = size;
             self.active.next_offset = next_offset;
@@ -134,6 +157,7 @@ impl Log {
         files.time.truncate_while(|entry| entry.offset < offset)?;
         files.sync()?;
         let mut txn = self.active.txn.take();
+        let trust = self.active.trust.cut(size);
         if let Some(txn) = &mut txn {
             txn.write_pending(&self.entries)?;
             txn.truncate_to(offset)?;
@@ -141,6 +165,7 @@ impl Log {
         }
         self.active = Active::load(&self.dir, base, size, now_ms)?;
         self.active.txn = txn;
+        self.active.trust = trust;
         let end = self.end_offset();
         if self.epochs.truncate_from_end(end) {
             self.epochs.store(&self.dir.path)?;

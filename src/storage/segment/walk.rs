@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::error::StorageError;
 use super::files::FileHandle;
+use super::verified::Anchor;
 use crate::record::{BatchHeader, HEADER_LEN};
 
 /// Read at once: as far apart as index entries usually are, so one read finds most batches.
@@ -29,6 +30,8 @@ impl Located {
 
 /// Walks the batches of one file from a batch boundary up to `end`.
 pub(super) struct Walker<'a> {
+    /// Where the walk began, for a look at the batches that were passed.
+    pub anchor: Anchor,
     file: &'a Arc<FileHandle>,
     position: u64,
     end: u64,
@@ -38,7 +41,13 @@ pub(super) struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     pub fn new(file: &'a Arc<FileHandle>, position: u64, end: u64) -> Self {
-        Self { file, position, end, chunk: Vec::new(), chunk_at: 0 }
+        let anchor = Anchor::Resumed { position, offset: i64::MIN };
+        Self { anchor, file, position, end, chunk: Vec::new(), chunk_at: 0 }
+    }
+
+    /// Walks from an anchor.
+    pub fn from_anchor(file: &'a Arc<FileHandle>, anchor: Anchor, end: u64) -> Self {
+        Self { anchor, ..Self::new(file, anchor.position(), end) }
     }
 
     /// Where the next batch starts.
