@@ -23,6 +23,8 @@ use tidelog::metadata::{
 };
 use tidelog::partition::Registry;
 use tidelog::partition::checkpoints::Checkpoints;
+use tidelog::partition::cleaner::progress::Progress;
+use tidelog::partition::key_index::KeyIndexes;
 use tidelog::partition::flusher::{Flusher, FlusherThread};
 use tidelog::partition::metrics::FlushMetrics;
 use tidelog::protocol::reply::Reply;
@@ -76,7 +78,8 @@ impl InProcess {
             limit: PartitionLimit { per_broker: u32::MAX },
             new_topic_id: Arc::new(cluster_id::random_uuid),
         };
-        let logs = Box::new(TopicLogs::new(registry.clone(), config.clone()));
+        let compacted = Arc::new(Progress::open(data_dir.path()));
+        let logs = Box::new(TopicLogs::new(registry.clone(), compacted, config.clone()));
         let controller =
             Arc::new(runtime.block_on(Controller::open(state.clone(), identity, logs, options)).unwrap());
         let watched = controller.clone();
@@ -110,6 +113,7 @@ impl InProcess {
             transactions,
             partitions: registry,
             checkpoints: Checkpoints::new(data_dir.path()),
+            key_indexes: KeyIndexes::new(data_dir.key_index_path()),
             controller,
             config,
         });
