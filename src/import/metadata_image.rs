@@ -26,8 +26,10 @@ pub const GROUP_CONFIG: i8 = 32;
 pub struct PartitionMeta {
     /// Nodes that are to have a copy.
     pub replicas: Vec<i32>,
-    /// Nodes whose copy is complete.
+    /// Nodes whose copy was complete and that took part.
     pub isr: Vec<i32>,
+    /// Nodes whose copy is complete although they do not take part: those that stopped in order (KIP-966).
+    pub eligible: Vec<i32>,
 }
 
 /// A topic as the metadata has it.
@@ -96,7 +98,7 @@ impl KafkaImage {
         };
         match api_key {
             2 => known(0).and_then(|()| self.topic(fields)),
-            3 => known(2).and_then(|()| self.partition(fields)),
+            3 => known(2).and_then(|()| self.partition(fields, version)),
             4 => known(0).and_then(|()| self.config(fields)),
             5 => known(2).and_then(|()| self.partition_change(fields)),
             9 => {
@@ -145,9 +147,23 @@ impl KafkaImage {
         Ok(())
     }
 
-    fn partition(&mut self, mut fields: Fields<'_>) -> Result<(), BadMessage> {
+    fn partition(&mut self, mut fields: Fields<'_>, version: u32) -> Result<(), BadMessage> {
         let (index, topic) = (fields.i32()?, fields.uuid()?);
-        let meta = PartitionMeta { replicas: fields.nodes()?, isr: fields.nodes()? };
+        let mut meta =
+            PartitionMeta { replicas: fields.nodes()?, isr: fields.nodes()?, eligible: Vec::new() };
+        let (_removing, _adding) = (fields.nodes()?, fields.nodes()?);
+        let (_leader, _leader_epoch, _partition_epoch) = (fields.i32()?, fields.i32()?, fields.i32()?);
+        if version >= 1 {
+            for _ in 0..fields.count(true, 16)? {
+                fields.uuid()?;
+            }
+        }
+        fields.tagged(|tag, mut field| {
+            if tag == 1 {
+                meta.eligible = field.nodes()?;
+            }
+            Ok(())
+        })?;
         let topic = self.state.topics.get_mut(&topic).ok_or(BadMessage("a partition of no topic"))?;
         topic.partitions.insert(index, meta);
         Ok(())
@@ -161,6 +177,7 @@ impl KafkaImage {
             match tag {
                 0 => partition.isr = field.nodes()?,
                 2 => partition.replicas = field.nodes()?,
+                6 => partition.eligible = field.nodes()?,
                 _ => {}
             }
             Ok(())

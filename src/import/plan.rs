@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::ImportError;
 use super::metadata_image::{self, KafkaImage, TopicMeta};
 use super::source::PartitionDirs;
+use crate::config::broker_keys;
 use crate::config::group::{GroupOverrides, alter_group};
 use crate::config::{AlterKind, AlterOp, BrokerConfig, TopicConfig, TopicOverrides, resolve};
 use crate::metadata::topics::is_internal;
@@ -98,6 +99,10 @@ pub fn plan(
     for (broker, own) in image.configs(metadata_image::BROKER_CONFIG) {
         let whose = if broker.is_empty() { "all brokers".to_owned() } else { format!("broker {broker}") };
         for (key, value) in own {
+            // Kafka itself writes some defaults there.
+            if broker_keys::find(key).and_then(|row| row.default) == Some(value.as_str()) {
+                continue;
+            }
             let why = "it was set at run time; put it into the properties file".to_owned();
             leave_out(format!("{key}={value} of {whose}"), why);
         }
@@ -121,7 +126,9 @@ fn not_whole(topic: &TopicMeta, node_id: i32) -> Option<String> {
         if !partition.replicas.contains(&node_id) {
             return Some(format!("partition {index} is not on node {node_id}"));
         }
-        if !partition.isr.contains(&node_id) {
+        // What one node alone has is all there is.
+        let is_alone = partition.replicas == [node_id];
+        if !is_alone && !partition.isr.contains(&node_id) && !partition.eligible.contains(&node_id) {
             return Some(format!("the copy of partition {index} on node {node_id} was not in sync"));
         }
     }
@@ -202,12 +209,15 @@ mod tests {
         let partition = |replicas: &[i32], isr: &[i32]| metadata_image::PartitionMeta {
             replicas: replicas.to_vec(),
             isr: isr.to_vec(),
+            eligible: vec![3],
         };
         let topic = |partitions: Vec<(i32, metadata_image::PartitionMeta)>| TopicMeta {
             name: "t".to_owned(),
             partitions: partitions.into_iter().collect(),
         };
         let whole = partition(&[1, 2], &[1]);
+        assert_eq!(not_whole(&topic(vec![(0, partition(&[1], &[])), (1, partition(&[1], &[2]))]), 1), None);
+        assert_eq!(not_whole(&topic(vec![(0, partition(&[3, 2], &[2]))]), 3), None);
         assert_eq!(not_whole(&topic(vec![(0, whole.clone()), (1, whole.clone())]), 1), None);
         for bad in [
             vec![],
