@@ -7,6 +7,8 @@ pub mod cli;
 
 pub mod broker;
 
+pub mod import;
+
 pub mod server;
 
 pub mod protocol;

@@ -19,12 +19,13 @@ use std::path::{Path, PathBuf};
 
 use tracing::info;
 
+use crate::import::IMPORT_MARK;
 use crate::metadata::MetadataImage;
 use crate::metadata::store::cluster_id::{self, ClusterIdentity, IdentityError};
 use crate::metadata::store::meta_properties::{self, MetaProperties, MetaPropertiesError};
 use crate::storage::StateStore;
 use crate::storage::segment::StorageError;
-use crate::storage::segment::checkpoint;
+use crate::storage::segment::{checkpoint, dir};
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,9 @@ pub enum DataDirError {
     /// Another process runs on it.
     #[error("{} is in use by another broker", .0.display())]
     InUse(PathBuf),
+    /// An import into it was interrupted.
+    #[error("{} is half imported: repeat `tidelog import kafka`, or remove it", .0.display())]
+    HalfImported(PathBuf),
     /// The operating system refused.
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
@@ -70,10 +74,10 @@ impl DataDir {
         let is_new = !path.join(".lock").exists();
         fs::create_dir_all(path).map_err(at)?;
         let path = path.canonicalize().map_err(at)?;
-        let lock =
-            File::options().create(true).truncate(false).write(true).open(path.join(".lock")).map_err(at)?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| DataDirError::InUse(path.clone()))?;
+        let lock = dir::lock(&path)?.ok_or_else(|| DataDirError::InUse(path.clone()))?;
+        if path.join(IMPORT_MARK).exists() {
+            return Err(DataDirError::HalfImported(path));
+        }
         let clean = checkpoint::take_clean_shutdown(&path)? || is_new;
         if !clean {
             info!("the last stop was not orderly: the ends of the logs are verified");

@@ -1,5 +1,8 @@
 //! What an operator types.
 
+mod import;
+mod json;
+mod place;
 mod serve;
 
 use std::process::ExitCode;
@@ -18,12 +21,15 @@ struct Arguments {
 enum Command {
     /// Run the broker until SIGINT or SIGTERM.
     Serve(serve::Serve),
+    /// Move in from another broker's data directory.
+    Import(import::Import),
 }
 
 /// Parses the process's arguments and runs the command.
 pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Import(import) => import.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

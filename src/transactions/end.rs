@@ -57,7 +57,7 @@ impl Transaction {
     ///
     /// # Errors
     /// `NeedsProducerId` without `spare` when the epochs have run out.
-    pub(super) fn fence(&mut self, spare: Option<i64>, now_ms: i64) -> Result<Option<Ending>, Refused> {
+    pub fn fence(&mut self, spare: Option<i64>, now_ms: i64) -> Result<Option<Ending>, Refused> {
         if self.state != State::Ongoing {
             return Ok(None);
         }
