@@ -3,11 +3,13 @@
 //! ```text
 //!   data/
 //!     .lock                               held while a broker runs
+//!     control.sock                        where a running broker takes an operator's requests
 //!     .kafka_cleanshutdown                only after an orderly stop; gone as soon as a start has read it
 //!     meta.properties                     cluster and node id, as Kafka writes them
 //!     recovery-point-offset-checkpoint    everything below was synced
 //!     log-start-offset-checkpoint         first offset that exists
 //!     state/                              the state store
+//!     snapshots/                          copies of all of this, if an operator has them made here
 //!     <topic>-<partition>/                one log
 //! ```
 
@@ -65,13 +67,11 @@ impl DataDir {
             return Err(DataDirError::Several(log_dirs.len()));
         };
         let at = |source| DataDirError::Io { path: path.clone(), source };
-        let is_new = !path.join(".lock").exists();
+        // A copy of a directory need not have the lock file, and its logs have to be verified all the same.
+        let is_new = !checkpoint::was_locked(path) && !path.join(meta_properties::FILE_NAME).exists();
         fs::create_dir_all(path).map_err(at)?;
         let path = path.canonicalize().map_err(at)?;
-        let lock =
-            File::options().create(true).truncate(false).write(true).open(path.join(".lock")).map_err(at)?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| DataDirError::InUse(path.clone()))?;
+        let lock = checkpoint::lock(&path)?.ok_or_else(|| DataDirError::InUse(path.clone()))?;
         let clean = checkpoint::take_clean_shutdown(&path)? || is_new;
         if !clean {
             info!("the last stop was not orderly: the ends of the logs are verified");

@@ -18,6 +18,7 @@
 pub mod ack;
 pub mod append;
 pub mod checkpoints;
+pub mod copy;
 pub mod error;
 pub mod flusher;
 pub mod handle;

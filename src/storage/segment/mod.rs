@@ -11,7 +11,7 @@
 //! files     handles that open on use    swap     what a stop interrupted
 //! epochs    leader-epoch-checkpoint     checkpoint  files of the whole data directory
 //! retain    which segments may go       dir      names, small durable files
-//! space     what the disk has left for appends
+//! space     what the disk has left for appends            copy     a copy of a log in use
 //! ```
 //!
 //! Everything here is synchronous and takes the time as an argument. Records are never decoded:
@@ -20,6 +20,7 @@
 
 mod active;
 pub mod checkpoint;
+pub mod copy;
 pub mod dir;
 mod epochs;
 mod error;
