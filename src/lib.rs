@@ -7,6 +7,8 @@ pub mod cli;
 
 pub mod broker;
 
+pub mod control;
+
 pub mod server;
 
 pub mod protocol;

@@ -1,6 +1,9 @@
 //! What an operator types.
 
+mod data_dir;
+mod key;
 mod serve;
+mod snapshot;
 
 use std::process::ExitCode;
 
@@ -18,12 +21,19 @@ struct Arguments {
 enum Command {
     /// Run the broker until SIGINT or SIGTERM.
     Serve(serve::Serve),
+    /// Copy a data directory as of one moment, whether a broker runs on it or not.
+    Snapshot(snapshot::Snapshot),
+    /// Look at the latest record of a key.
+    #[command(subcommand)]
+    Key(key::Key),
 }
 
 /// Parses the process's arguments and runs the command.
 pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Snapshot(snapshot) => snapshot.run(),
+        Command::Key(key) => return key.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -60,8 +60,8 @@ pub fn ask(data_dir: &Path, method: &str, target: &str, body: Option<&Value>) ->
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning(path.clone()),
         _ => ClientError::Broken { path: path.clone(), source },
     })?;
-    let answer =
-        exchange(stream, method, target, body).map_err(|source| ClientError::Broken { path: path.clone(), source })?;
+    let answer = exchange(stream, method, target, body)
+        .map_err(|source| ClientError::Broken { path: path.clone(), source })?;
     parse(&answer).map_err(|reason| ClientError::Answer { path, reason })
 }
 

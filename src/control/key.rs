@@ -203,7 +203,10 @@ mod tests {
         assert_eq!(no_topic.to_string(), "there is no topic \"x\"");
         for partition in [-1, 4] {
             let refused = find(&topic, "t", b"k", Some(partition)).unwrap_err().to_string();
-            assert!(refused.contains(&format!("no partition {partition}")) && refused.contains("0 to 3"), "{refused}");
+            assert!(
+                refused.contains(&format!("no partition {partition}")) && refused.contains("0 to 3"),
+                "{refused}"
+            );
         }
     }
 }

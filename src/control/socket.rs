@@ -20,7 +20,8 @@ const BACKLOG: i32 = 16;
 /// When the socket cannot be made.
 pub fn listen(data_dir: &Path) -> io::Result<UnixListener> {
     remove(data_dir)?;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // The name is made with the mode of the socket: at no time can anybody else connect.
     rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
     let place = Place::of(data_dir)?;

@@ -251,7 +251,10 @@ mod tests {
                 let copy = RocksState::open(&to).expect("open the copy");
                 let number = row(&copy, KeySpace::Topics);
                 assert_eq!(row(&copy, KeySpace::Offsets), number, "the copy is of one moment");
-                assert!(seen.1 <= number, "a write that was done in time for {seen:?} is not in the copy: {number}");
+                assert!(
+                    seen.1 <= number,
+                    "a write that was done in time for {seen:?} is not in the copy: {number}"
+                );
                 assert!(seen.1 - seen.0 <= 1, "writes went on: {seen:?}");
                 let again = store.checkpoint(&to, &mut || panic!("it failed"));
                 assert!(matches!(again, Err(StateError::Unavailable { .. })), "{again:?}");

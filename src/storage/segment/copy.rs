@@ -148,9 +148,7 @@ impl Pinned {
 
 fn remove_dir(path: &Path) -> Result<(), StorageError> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StorageError::io("remove", path, error))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StorageError::io("remove", path, error)),
         _ => Ok(()),
     }
 }

@@ -36,7 +36,10 @@ fn a_copy_is_what_the_log_was_at_the_cut_whatever_becomes_of_the_log() {
     let (mut log, mut written) = log_in(temp.path());
     let to = temp.path().join("copy");
     let pinned = log.pin(&to).unwrap();
-    assert!(pin_closed(&to, &temp.path().join("other")).unwrap().last < pinned.last, "the last segment is not there yet");
+    assert!(
+        pin_closed(&to, &temp.path().join("other")).unwrap().last < pinned.last,
+        "the last segment is not there yet"
+    );
     // A bit more before the cut, and a lot between the cut and the end of copying.
     written.extend(append(&mut log, 1, 50, 20));
     let (cut, end) = (log.active.size, log.end_offset());
@@ -83,7 +86,10 @@ fn sealed_segments_are_shared_and_nothing_that_is_written_in_place_is() {
             assert_eq!(read(&from), read(&to), "{base}{extension}");
         }
     }
-    assert_ne!(inode(&segment_path(&from, pinned.last, ".log")), inode(&segment_path(&to, pinned.last, ".log")));
+    assert_ne!(
+        inode(&segment_path(&from, pinned.last, ".log")),
+        inode(&segment_path(&to, pinned.last, ".log"))
+    );
     let names = names(&to).unwrap();
     assert!(names.iter().all(|name| !name.contains("pinned") && !name.ends_with(".copy")), "{names:?}");
 
@@ -111,7 +117,8 @@ fn damage_in_what_is_shared_is_told_and_not_cut_off() {
     pinned.finish(log.active.size, i64::MAX).unwrap();
     let shared = segment_path(&to, pinned.sealed[1], ".log");
     let mut bytes = fs::read(&shared).unwrap();
-    bytes[100] ^= 1;
+    // The magic byte of its first batch.
+    bytes[16] ^= 0xff;
     fs::write(&shared, &bytes).unwrap();
     // With its index gone the segment is looked at as a whole.
     fs::remove_file(segment_path(&to, pinned.sealed[1], ".index")).unwrap();
