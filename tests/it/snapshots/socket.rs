@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidelog::control::client::{ClientError, ask};
 
 use crate::support::TestBroker;
@@ -43,8 +43,8 @@ fn only_its_owner_can_connect_and_it_goes_with_the_broker() {
 #[test]
 fn what_is_not_understood_is_refused_with_a_reason() {
     let broker = TestBroker::start();
-    let status = |method, target, body| {
-        let answer = ask(broker.path(), method, target, body).expect("an answer");
+    let status = |method: &str, target: &str, body: Option<Value>| {
+        let answer = ask(broker.path(), method, target, body.as_ref()).expect("an answer");
         let status = answer.status;
         let told = answer.success().expect_err("a refusal");
         assert!(!told.is_empty());
@@ -54,10 +54,10 @@ fn what_is_not_understood_is_refused_with_a_reason() {
     assert_eq!(status("GET", "/v1/snapshots", None), 405);
     assert_eq!(status("POST", "/v1/topics/t/keys/k", None), 405);
     assert_eq!(status("POST", "/v1/snapshots", None), 400);
-    assert_eq!(status("POST", "/v1/snapshots", Some(&json!({ "to": "relative" }))), 400);
-    assert_eq!(status("POST", "/v1/snapshots", Some(&json!({ "to": "/x", "else": 1 }))), 400);
+    assert_eq!(status("POST", "/v1/snapshots", Some(json!({ "to": "relative" }))), 400);
+    assert_eq!(status("POST", "/v1/snapshots", Some(json!({ "to": "/x", "else": 1 }))), 400);
     let large = json!({ "to": "x".repeat(70_000) });
-    assert_eq!(status("POST", "/v1/snapshots", Some(&large)), 400);
+    assert_eq!(status("POST", "/v1/snapshots", Some(large)), 400);
     assert_eq!(status("GET", "/v1/topics/%zz/keys/k", None), 400);
     assert_eq!(status("GET", "/v1/topics/t/keys/k?partition=x", None), 400);
     for garbage in [b"\0\0\0\x10\0\x12\0\0".as_slice(), b"GET", &[b'x'; 300_000]] {
