@@ -7,6 +7,7 @@ pub mod cli;
 
 pub mod broker;
 
+pub mod control;
 pub mod import;
 
 pub mod server;

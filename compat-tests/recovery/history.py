@@ -104,7 +104,9 @@ class Load:
         assert self.process.wait(timeout=180) == 0, self.told()
 
     def promised(self) -> list[tuple[int, int, int]]:
-        return [tuple(map(int, line.split())) for line in self.acknowledged.read_text().splitlines()]
+        """What is acknowledged, as far as it is told in whole lines."""
+        told = self.acknowledged.read_text()
+        return [tuple(map(int, line.split())) for line in told[: told.rfind("\n") + 1].splitlines()]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 //! ```text
 //!   data/
 //!     .lock                               held while a broker runs
+//!     control.sock                        where a running broker takes an operator's requests
 //!     .kafka_cleanshutdown                only after an orderly stop; gone as soon as a start has read it
 //!     meta.properties                     cluster and node id, as Kafka writes them
 //!     recovery-point-offset-checkpoint    everything below was synced
@@ -10,6 +11,7 @@
 //!     cleaner-offset-checkpoint           everything below was compacted
 //!     state/                              the state store
 //!     key-index/                          latest record of each key of compacted topics; derived from the logs
+//!     snapshots/                          copies of all of this, if an operator has them made here
 //!     <topic>-<partition>/                one log
 //! ```
 
@@ -25,7 +27,7 @@ use crate::metadata::store::cluster_id::{self, ClusterIdentity, IdentityError};
 use crate::metadata::store::meta_properties::{self, MetaProperties, MetaPropertiesError};
 use crate::storage::StateStore;
 use crate::storage::segment::StorageError;
-use crate::storage::segment::{checkpoint, dir};
+use crate::storage::segment::checkpoint;
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,10 +73,11 @@ impl DataDir {
             return Err(DataDirError::Several(log_dirs.len()));
         };
         let at = |source| DataDirError::Io { path: path.clone(), source };
-        let is_new = !path.join(".lock").exists();
+        // A copy of a directory need not have the lock file, and its logs have to be verified all the same.
+        let is_new = !checkpoint::was_locked(path) && !path.join(meta_properties::FILE_NAME).exists();
         fs::create_dir_all(path).map_err(at)?;
         let path = path.canonicalize().map_err(at)?;
-        let lock = dir::lock(&path)?.ok_or_else(|| DataDirError::InUse(path.clone()))?;
+        let lock = checkpoint::lock(&path)?.ok_or_else(|| DataDirError::InUse(path.clone()))?;
         if path.join(IMPORT_MARK).exists() {
             return Err(DataDirError::HalfImported(path));
         }

@@ -5,6 +5,7 @@ pub mod cleaner;
 pub mod data_dir;
 pub mod group_settings;
 pub mod journal_metrics;
+pub mod key_lookup;
 pub mod lag;
 pub mod maintenance;
 pub mod metrics;
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -28,6 +29,7 @@ use crate::api::dispatch::Dispatcher;
 use crate::api::metrics::ApiMetrics;
 use crate::api::services::Services;
 use crate::config::BrokerConfig;
+use crate::control::{self, server::Operations};
 use crate::groups::coordinator::Coordinator;
 use crate::groups::coordinator::metrics::GroupMetrics;
 use crate::metadata::store::cluster_id;
@@ -55,6 +57,7 @@ use crate::transactions::coordinator::metrics::TransactionMetrics;
 use cleaner::CompactedLogs;
 use data_dir::DataDir;
 use journal_metrics::JournalMetrics;
+use key_lookup::KeyLookups;
 use topic_logs::TopicLogs;
 
 /// Log files kept open when idle; files that are being written stay open beyond it.
@@ -177,6 +180,7 @@ impl Broker {
             addresses: Vec::new(),
         };
         broker.listen().await?;
+        broker.listen_to_operators();
         broker.background.spawn(maintenance::run(broker.services.clone(), broker.stop.subscribe()));
         let alarms = broker.services.groups.clone().run_alarms(broker.stop.subscribe());
         broker.background.spawn(alarms);
@@ -231,6 +235,30 @@ impl Broker {
         Ok(())
     }
 
+    /// Serves the control socket in the data directory. Without it a broker is of use as well.
+    fn listen_to_operators(&mut self) {
+        let path = self.data_dir.path();
+        let listening = control::socket::listen(path).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            UnixListener::from_std(listener)
+        });
+        match listening {
+            Ok(listener) => {
+                let operations = Arc::new(Operations {
+                    services: self.services.clone(),
+                    state: self.state.clone(),
+                    keys: Arc::new(KeyLookups::new(self.services.clone(), self.cleaner.cleaner().clone())),
+                    stopping: self.stop.subscribe(),
+                    snapshot: Arc::default(),
+                });
+                self.background.spawn(control::server::run(listener, operations));
+            }
+            Err(error) => {
+                warn!(dir = %path.display(), %error, "there is no control socket: no snapshot can be taken while this broker runs");
+            }
+        }
+    }
+
     /// Names and bound addresses of the listeners.
     pub fn addresses(&self) -> &[(String, SocketAddr)] {
         &self.addresses
@@ -245,6 +273,9 @@ impl Broker {
         while self.listeners.join_next().await.is_some() {}
         self.stop_endings.send_replace(true);
         while self.background.join_next().await.is_some() {}
+        if let Err(error) = control::socket::remove(self.data_dir.path()) {
+            warn!(%error, "the control socket's name stays; the next start replaces it");
+        }
         let closing = tokio::task::spawn_blocking(move || {
             self.cleaner.stop();
             self.services.transactions.tidy();

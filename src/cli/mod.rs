@@ -1,9 +1,12 @@
 //! What an operator types.
 
+mod data_dir;
 mod import;
 mod json;
+mod key;
 mod place;
 mod serve;
+mod snapshot;
 
 use std::process::ExitCode;
 
@@ -23,6 +26,11 @@ enum Command {
     Serve(serve::Serve),
     /// Move in from another broker's data directory.
     Import(import::Import),
+    /// Copy a data directory as of one moment, whether a broker runs on it or not.
+    Snapshot(snapshot::Snapshot),
+    /// Look at the latest record of a key.
+    #[command(subcommand)]
+    Key(key::Key),
 }
 
 /// Parses the process's arguments and runs the command.
@@ -30,6 +38,8 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Import(import) => import.run(),
+        Command::Snapshot(snapshot) => snapshot.run(),
+        Command::Key(key) => return key.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,7 +7,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::ImportError;
-use crate::storage::segment::dir::{self, sync_dir};
+use crate::storage::segment::checkpoint;
+use crate::storage::segment::dir::sync_dir;
 
 /// The mark's name.
 pub const IMPORT_MARK: &str = ".tidelog-import";
@@ -52,7 +53,7 @@ impl Target {
         fs::create_dir_all(path).map_err(|source| ImportError::io(path, source))?;
         let path = path.canonicalize().map_err(|source| ImportError::io(path, source))?;
         let restarted = Target::check(&path)?;
-        let lock = dir::lock(&path)?
+        let lock = checkpoint::lock(&path)?
             .ok_or_else(|| ImportError::target(&path, "a broker is running on it; stop it first"))?;
         let mark = path.join(IMPORT_MARK);
         if restarted {

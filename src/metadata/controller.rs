@@ -188,6 +188,12 @@ impl Controller {
             .unwrap_or_else(|error| Err(SetOverridesError::from(error).into()))
     }
 
+    /// Keeps the metadata as it is until the guard is dropped: what was begun is done, and nothing is created, deleted or
+    /// changed. Blocks; not for a thread of the runtime.
+    pub fn hold(&self) -> Held {
+        Held { _writer: Arc::clone(&self.writer).blocking_lock_owned() }
+    }
+
     async fn propose<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> T + Send + 'static,
@@ -201,6 +207,12 @@ impl Controller {
         });
         Ok(answer.await?)
     }
+}
+
+/// The metadata does not change while this lives; see [`Controller::hold`].
+#[derive(Debug)]
+pub struct Held {
+    _writer: OwnedMutexGuard<()>,
 }
 
 /// The next version while it is being decided: each accepted change shows to the decisions after it.

@@ -24,7 +24,7 @@ pub mod store;
 pub mod topics;
 
 pub use change::{Change, apply};
-pub use controller::{Controller, ControllerOptions, Logs, NewPartitions, TopicRef};
+pub use controller::{Controller, ControllerOptions, Held, Logs, NewPartitions, TopicRef};
 pub use error::{CreatePartitionsError, CreateTopicError, DeleteTopicError, LoadError, SetOverridesError};
 pub use image::{MetadataImage, Overrides, Topic};
 pub use journal::{Journal, StateJournal};

@@ -130,7 +130,7 @@ impl Partition {
     }
 
     /// The lock, if the log takes appends.
-    fn writable(&self) -> Result<MutexGuard<'_, Inner>, AppendError> {
+    pub(super) fn writable(&self) -> Result<MutexGuard<'_, Inner>, AppendError> {
         let inner = self.inner.lock();
         if inner.closed {
             return Err(AppendError::Closed);

@@ -19,6 +19,7 @@ pub mod ack;
 pub mod append;
 pub mod checkpoints;
 pub mod cleaner;
+pub mod copy;
 pub mod doomed;
 pub mod error;
 pub mod flusher;

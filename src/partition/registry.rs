@@ -231,6 +231,18 @@ impl Registry {
         self.slots.get(&(topic_id, index))?.partition.get().cloned()
     }
 
+    /// Looks at the directory of a partition that is not open, and that nobody opens meanwhile; `None` when it is open. Waits
+    /// for an opening under way. Only after an orderly stop are the files of a closed partition known to be whole.
+    pub fn while_closed<T>(&self, id: &PartitionId, look: impl FnOnce(&Path) -> T) -> Option<T> {
+        let slot = self.slots.entry((id.topic_id, id.index)).or_default().clone();
+        let opening = slot.opening.lock();
+        match slot.partition.get() {
+            Some(_) => None,
+            None if opening.discarded => None,
+            None => Some(look(&self.partition_dir(&id.topic, id.index))),
+        }
+    }
+
     /// All open partitions.
     pub fn all_open(&self) -> Vec<Arc<Partition>> {
         self.slots.iter().filter_map(|slot| slot.partition.get().cloned()).collect()

@@ -48,6 +48,10 @@ impl StateStore for HookedState {
         self.rows.flush()
     }
 
+    fn checkpoint(&self, to: &std::path::Path, then: &mut dyn FnMut()) -> Result<(), StateError> {
+        self.rows.checkpoint(to, then)
+    }
+
     fn close(&self) -> Result<(), StateError> {
         self.rows.close()
     }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -88,6 +89,12 @@ impl StateStore for MemoryState {
 
     fn flush(&self) -> Result<(), StateError> {
         self.check_open()
+    }
+
+    fn checkpoint(&self, _to: &Path, _then: &mut dyn FnMut()) -> Result<(), StateError> {
+        self.check_open()?;
+        let message = "rows that are kept in memory cannot be copied to a directory".to_owned();
+        Err(StateError::Unavailable { message, retryable: false })
     }
 
     fn close(&self) -> Result<(), StateError> {

@@ -4,6 +4,7 @@
 //! Each implementation runs the suite in `conformance.rs`, which is the contract in executable form.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use super::keyspace::KeySpace;
 
@@ -172,6 +173,15 @@ pub trait StateStore: Send + Sync + 'static {
 
     /// Makes every earlier write durable, buffered ones included.
     fn flush(&self) -> Result<(), StateError>;
+
+    /// Makes a copy of all rows, as of one moment, in the directory `to`, which must not exist; a store that is opened there
+    /// has them. Then calls `then`, which must not write to the store: no write is done between the moment of the copy and
+    /// the end of `then`. So what `then` sees of anything that follows from a write, such as a marker that is appended when
+    /// its decision is durable, follows from a write that is in the copy.
+    ///
+    /// # Errors
+    /// `then` was not called. Something may have been left in `to`.
+    fn checkpoint(&self, to: &Path, then: &mut dyn FnMut()) -> Result<(), StateError>;
 
     /// Flushes, waits for calls in progress, and releases the store. Every later call answers
     /// [`StateError::Closed`]; closing twice is fine.

@@ -24,8 +24,8 @@ use tidelog::metadata::{
 use tidelog::partition::Registry;
 use tidelog::partition::checkpoints::Checkpoints;
 use tidelog::partition::cleaner::progress::Progress;
-use tidelog::partition::key_index::KeyIndexes;
 use tidelog::partition::flusher::{Flusher, FlusherThread};
+use tidelog::partition::key_index::KeyIndexes;
 use tidelog::partition::metrics::FlushMetrics;
 use tidelog::protocol::reply::Reply;
 use tidelog::record::BatchBuilder;

@@ -5,6 +5,7 @@ mod disk;
 mod groups;
 mod hostile;
 mod restart;
+mod snapshots;
 mod support;
 mod topics;
 mod transactions;

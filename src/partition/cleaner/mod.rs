@@ -41,6 +41,7 @@ use crate::config::CleanerConfig;
 use crate::storage::key_index::{KeyIndex, KeyIndexError};
 use crate::storage::segment::StorageError;
 use crate::storage::segment::compact::Figures;
+use crate::telemetry::chain;
 
 /// A log that could not be compacted is tried again after so long.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -98,6 +99,11 @@ pub struct CleanerThreads {
 }
 
 impl CleanerThreads {
+    /// The cleaner that the threads work for.
+    pub fn cleaner(&self) -> &Arc<Cleaner> {
+        &self.cleaner
+    }
+
     /// Ends what is under way between two batches, and the threads.
     pub fn stop(self) {
         self.cleaner.throttle.stop();
@@ -418,19 +424,4 @@ fn report(partition: &Partition, candidate: &Candidate, figures: &Figures, took:
         ms = took.as_millis() as u64,
         "log compacted"
     );
-}
-
-/// An error with what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Transparent errors repeat their source.
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use parking_lot::RwLock;
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, DB, DEFAULT_COLUMN_FAMILY_NAME, Error, ErrorKind, FlushOptions,
     PrefixRange, ReadOptions, WriteOptions,
@@ -19,6 +20,8 @@ pub struct RocksState {
     /// `None` once closed. Calls hold the read side while they run, so closing waits for them; they take
     /// it recursively, because a scan's visitor may call back while a closer is already waiting.
     db: RwLock<Option<DB>>,
+    /// Writes hold the read side while they run; [`StateStore::checkpoint`] keeps them out for a moment.
+    writing: RwLock<()>,
 }
 
 impl std::fmt::Debug for RocksState {
@@ -42,7 +45,7 @@ impl RocksState {
             .chain([DEFAULT_COLUMN_FAMILY_NAME])
             .map(|name| ColumnFamilyDescriptor::new(name, options::family(&cache)));
         let db = DB::open_cf_descriptors(&database, dir, families).map_err(translate)?;
-        Ok(Self { db: RwLock::new(Some(db)) })
+        Ok(Self { db: RwLock::new(Some(db)), writing: RwLock::new(()) })
     }
 
     fn with<T>(&self, call: impl FnOnce(&DB) -> Result<T, StateError>) -> Result<T, StateError> {
@@ -73,6 +76,12 @@ fn refuse_unknown_families(database: &rocksdb::Options, dir: &Path) -> Result<()
 fn family(db: &DB, space: KeySpace) -> Result<&ColumnFamily, StateError> {
     db.cf_handle(space.name())
         .ok_or_else(|| StateError::Corrupt { message: format!("column family {} is not open", space.name()) })
+}
+
+/// Writes the rows that are in memory to tables.
+fn flush_families(db: &DB) -> Result<(), StateError> {
+    let families = KeySpace::ALL.iter().map(|space| family(db, *space)).collect::<Result<Vec<_>, _>>()?;
+    db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(translate)
 }
 
 fn translate(error: Error) -> StateError {
@@ -135,12 +144,25 @@ impl StateStore for RocksState {
             }
             let mut write = WriteOptions::default();
             write.set_sync(durability == Durability::Synced);
+            let _writing = self.writing.read();
             db.write_opt(native, &write).map_err(translate)
         })
     }
 
     fn flush(&self) -> Result<(), StateError> {
         self.with(|db| db.flush_wal(true).map_err(translate))
+    }
+
+    fn checkpoint(&self, to: &Path, then: &mut dyn FnMut()) -> Result<(), StateError> {
+        self.with(|db| {
+            // Most of what a checkpoint has to write is written before anybody is kept waiting for it.
+            flush_families(db)?;
+            let checkpoint = Checkpoint::new(db).map_err(translate)?;
+            let _no_writes = self.writing.write();
+            checkpoint.create_checkpoint(to).map_err(translate)?;
+            then();
+            Ok(())
+        })
     }
 
     fn close(&self) -> Result<(), StateError> {
@@ -151,9 +173,7 @@ impl StateStore for RocksState {
         // Rows are safe once the log is synced. Writing the tables as well spares the next start the
         // replay of that log.
         db.flush_wal(true).map_err(translate)?;
-        let families =
-            KeySpace::ALL.iter().map(|space| family(&db, *space)).collect::<Result<Vec<_>, _>>()?;
-        db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(translate)?;
+        flush_families(&db)?;
         db.cancel_all_background_work(true);
         Ok(())
     }
@@ -190,6 +210,57 @@ mod tests {
         }
         let reopened = RocksState::open(copy.path()).expect("open the copy");
         assert_eq!(reopened.get(KeySpace::Topics, b"t"), Ok(Some(b"1".to_vec())));
+    }
+
+    #[test]
+    fn a_checkpoint_is_of_one_moment_and_no_write_is_done_before_the_look_that_follows_it() {
+        use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = RocksState::open(&dir.path().join("state")).expect("open");
+        let (written, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+        let both = |number: u64| {
+            let mut batch = WriteBatch::new();
+            batch.put(KeySpace::Topics, *b"n", number.to_be_bytes());
+            batch.put(KeySpace::Offsets, *b"n", number.to_be_bytes());
+            batch
+        };
+        let row = |store: &RocksState, space| {
+            let found = store.get(space, b"n").expect("read").expect("a row");
+            u64::from_be_bytes(found.try_into().expect("eight bytes"))
+        };
+        store.write(both(0), Durability::Synced).expect("write");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 1.. {
+                    if stop.load(Ordering::Acquire) {
+                        return;
+                    }
+                    store.write(both(number), Durability::Buffered).expect("write");
+                    written.store(number, Ordering::Release);
+                }
+            });
+            for round in 0..10 {
+                let to = dir.path().join(format!("copy-{round}"));
+                let mut seen = (0, 0);
+                let mut then = || {
+                    seen.0 = written.load(Ordering::Acquire);
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                    seen.1 = written.load(Ordering::Acquire);
+                };
+                store.checkpoint(&to, &mut then).expect("a checkpoint");
+                let copy = RocksState::open(&to).expect("open the copy");
+                let number = row(&copy, KeySpace::Topics);
+                assert_eq!(row(&copy, KeySpace::Offsets), number, "the copy is of one moment");
+                assert!(
+                    seen.1 <= number,
+                    "a write that was done in time for {seen:?} is not in the copy: {number}"
+                );
+                assert!(seen.1 - seen.0 <= 1, "writes went on: {seen:?}");
+                let again = store.checkpoint(&to, &mut || panic!("it failed"));
+                assert!(matches!(again, Err(StateError::Unavailable { .. })), "{again:?}");
+            }
+            stop.store(true, Ordering::Release);
+        });
     }
 
     #[test]

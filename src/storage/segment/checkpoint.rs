@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use super::dir;
 use super::error::StorageError;
 
+const LOCK_FILE: &str = ".lock";
+/// Offsets up to which each log was cleaned (`LogCleanerManager`).
+pub const CLEANER_OFFSET_FILE: &str = "cleaner-offset-checkpoint";
 /// Offsets up to which each log was flushed (`LogManager`).
 pub const RECOVERY_POINT_FILE: &str = "recovery-point-offset-checkpoint";
 /// First offset of each log that readers may see.
@@ -60,6 +63,28 @@ fn parse(text: &str) -> Option<Offsets> {
 /// is flushed and every checkpoint written.
 pub fn write_clean_shutdown(data_dir: &Path) -> Result<(), StorageError> {
     dir::write_atomically(&data_dir.join(CLEAN_SHUTDOWN_FILE), br#"{"version":0,"brokerEpoch":-1}"#)
+}
+
+/// True if the mark of a clean stop is there; it stays.
+pub fn is_clean_shutdown(data_dir: &Path) -> bool {
+    data_dir.join(CLEAN_SHUTDOWN_FILE).exists()
+}
+
+/// True if somebody has had the lock of the directory, be it long ago.
+pub fn was_locked(data_dir: &Path) -> bool {
+    data_dir.join(LOCK_FILE).exists()
+}
+
+/// Takes the lock of a data directory, for as long as the file lives; None if somebody else has it.
+pub fn lock(data_dir: &Path) -> Result<Option<File>, StorageError> {
+    let path = data_dir.join(LOCK_FILE);
+    let fail = |source| StorageError::io("lock", &path, source);
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(fail)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(fail(error.into())),
+    }
 }
 
 /// True if the last stop was clean. The mark is removed durably before this returns, so that a

@@ -63,22 +63,6 @@ pub fn parse_segment_name(name: &str) -> Option<(i64, &str)> {
     Some((digits.parse().ok()?, name.get(20..)?)).filter(|(_, rest)| rest.starts_with('.'))
 }
 
-/// Takes the lock of a data directory, which whoever writes to it holds; None if somebody else has it.
-pub fn lock(data_dir: &Path) -> Result<Option<File>, StorageError> {
-    let path = data_dir.join(".lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|source| StorageError::io("open", &path, source))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(StorageError::io("lock", &path, error.into())),
-    }
-}
-
 /// Makes the entries of a directory durable.
 pub fn sync_dir(dir: &Path) -> Result<(), StorageError> {
     File::open(dir)

@@ -413,6 +413,11 @@ impl Log {
         Ok(timestamps)
     }
 
+    /// Bytes in the `.log` file of the segment appends go to.
+    pub fn active_size(&self) -> u64 {
+        self.active.size
+    }
+
     /// Open descriptors of this log.
     pub fn open_files(&self) -> usize {
         let handles = self.sealed.iter().flat_map(Sealed::handles).chain(self.active.handles());

@@ -12,7 +12,7 @@
 //! verified  which bytes are known to be good, and the look at those that are not
 //! epochs    leader-epoch-checkpoint     checkpoint  files of the whole data directory
 //! retain    which segments may go       dir      names, small durable files
-//! space     what the disk has left for appends
+//! space     what the disk has left for appends            copy     a copy of a log in use
 //! compact   rewriting segments without what later records replaced
 //! ```
 //!
@@ -23,6 +23,7 @@
 mod active;
 pub mod checkpoint;
 pub mod compact;
+pub mod copy;
 pub mod dir;
 mod epochs;
 mod error;

@@ -1,6 +1,7 @@
 //! A real broker on a free port and a directory of its own, which can be stopped, damaged and started again.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -131,6 +132,16 @@ impl TestBroker {
         image
     }
 
+    /// A second broker with the same settings on a directory that is there, and stays.
+    pub fn another_on(&self, dir: &Path) -> TestBroker {
+        let settings: Vec<(&str, &str)> =
+            self.settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        TestBroker::prepared(&settings, |to| {
+            std::fs::remove_dir(to).expect("an empty directory");
+            std::os::unix::fs::symlink(dir, to).expect("a link");
+        })
+    }
+
     fn config(&self) -> BrokerConfig {
         let own = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let mut overrides = vec![
@@ -154,6 +165,10 @@ fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a directory");
     for entry in std::fs::read_dir(from).expect("the data directory") {
         let entry = entry.expect("an entry");
+        // A crash leaves the name of a socket, of which there is nothing to copy.
+        if entry.file_type().expect("a kind of file").is_socket() {
+            continue;
+        }
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         match entry.file_type().expect("a kind of file").is_dir() {
             true => copy(&source, &target),
