@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::ImportError;
 use super::source::Source;
-use crate::storage::segment::checkpoint::{self, LOG_START_FILE, Offsets, RECOVERY_POINT_FILE};
+use crate::storage::segment::checkpoint::{self, CLEANER_OFFSET_FILE, LOG_START_FILE, Offsets, RECOVERY_POINT_FILE};
 use crate::storage::segment::dir::{self, SWAP_SUFFIX, parse_segment_name};
 
 /// Kafka's `OffsetCheckpointFile` of the log cleaner: up to where each log is compacted.
-const CLEANER_FILE: &str = "cleaner-offset-checkpoint";
+
 const SMALL_FILES: [&str; 2] = ["leader-epoch-checkpoint", "partition.metadata"];
 const SEGMENT_FILES: [&str; 5] = [".log", ".index", ".timeindex", ".txnindex", ".snapshot"];
 
@@ -92,7 +92,7 @@ pub fn checkpoints(
     to: &Path,
     is_taken: impl Fn(&str, i32) -> bool,
 ) -> Result<(), ImportError> {
-    for file in [RECOVERY_POINT_FILE, LOG_START_FILE, CLEANER_FILE] {
+    for file in [RECOVERY_POINT_FILE, LOG_START_FILE, CLEANER_OFFSET_FILE] {
         let mut merged = Offsets::new();
         for dir in &source.dirs {
             merged.extend(checkpoint::read_offsets(&dir.join(file))?);

@@ -17,6 +17,8 @@ pub mod choose;
 mod clean;
 pub mod metrics;
 pub mod progress;
+#[cfg(test)]
+mod tests;
 pub mod throttle;
 
 use std::collections::{HashMap, HashSet};

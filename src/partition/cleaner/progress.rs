@@ -6,10 +6,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use tracing::warn;
 
-use crate::storage::segment::checkpoint::{self, Offsets};
-
-/// Kafka's name of the file (`LogCleanerManager`).
-pub const FILE: &str = "cleaner-offset-checkpoint";
+use crate::storage::segment::checkpoint::{self, CLEANER_OFFSET_FILE, Offsets};
 
 /// The only writer of the file.
 #[derive(Debug)]
@@ -21,7 +18,7 @@ pub struct Progress {
 impl Progress {
     /// What the file in `data_dir` holds. A damaged one costs work, no data: all logs count as not compacted.
     pub fn open(data_dir: &Path) -> Progress {
-        let path = data_dir.join(FILE);
+        let path = data_dir.join(CLEANER_OFFSET_FILE);
         let offsets = checkpoint::read_offsets(&path).unwrap_or_else(|error| {
             warn!(%error, "how far the logs were compacted is not known; it is found out again");
             Offsets::new()
@@ -71,14 +68,14 @@ mod tests {
         let progress = Progress::open(dir.path());
         assert_eq!(progress.of("a", 0), None);
         progress.forget("a", 0..9);
-        assert!(!dir.path().join(FILE).exists());
+        assert!(!dir.path().join(CLEANER_OFFSET_FILE).exists());
         progress.advance("a", 0, 10);
         progress.advance("a", 1, 11);
         progress.advance("b", 0, 12);
         progress.forget("a", 1..9);
         let again = Progress::open(dir.path());
         assert_eq!((again.of("a", 0), again.of("a", 1), again.of("b", 0)), (Some(10), None, Some(12)));
-        std::fs::write(dir.path().join(FILE), "nonsense").unwrap();
+        std::fs::write(dir.path().join(CLEANER_OFFSET_FILE), "nonsense").unwrap();
         assert_eq!(Progress::open(dir.path()).of("a", 0), None);
     }
 }
