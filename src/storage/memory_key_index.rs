@@ -196,6 +196,8 @@ mod tests {
     struct InMemory(Arc<MemoryKeyIndex>);
 
     impl conformance::Place for InMemory {
+        const CASES: u32 = 64;
+
         fn index(&self) -> Arc<dyn KeyIndex> {
             self.0.clone()
         }

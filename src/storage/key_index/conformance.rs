@@ -11,6 +11,8 @@ use super::*;
 
 /// Where an index is.
 pub(crate) trait Place {
+    /// How many random histories are tried: a file system takes its time.
+    const CASES: u32;
     /// The open index.
     fn index(&self) -> Arc<dyn KeyIndex>;
     /// Closes the index and opens it again. `false` if it lives only as long as it is open.
@@ -324,7 +326,7 @@ fn part_of(model: &Model, part: f64) -> i64 {
 /// Random calls, restarts and crashes against maps. After a crash each partition is as it was after one of the calls since the
 /// last flush, and goes on from there.
 fn behaves_as_maps<P: Place>(place: &impl Fn() -> P) {
-    let config = Config { cases: 48, ..Config::default() };
+    let config = Config { cases: P::CASES, ..Config::default() };
     TestRunner::new(config)
         .run(&prop::collection::vec(step(), 1..40), |steps| {
             let mut place = place();
