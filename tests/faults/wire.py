@@ -44,6 +44,7 @@ class Answer:
         self.body, self.at = body, 0
 
     def take(self, form: str):
+        """One value, or as many as the form asks for."""
         values = struct.unpack_from(">" + form, self.body, self.at)
         self.at += struct.calcsize(">" + form)
         return values[0] if len(values) == 1 else values
@@ -203,7 +204,8 @@ class Client:
             for _ in range(answer.take("i")):
                 code, index, _leader = answer.take("hii")
                 for _ in range(2):
-                    answer.at += 4 * answer.take("i")
+                    replicas = answer.take("i")
+                    answer.take(f"{replicas}i")
                 codes[index] = code
             found[name] = [codes[index] for index in sorted(codes)]
         return found
