@@ -47,6 +47,8 @@ class TransactionHistory:
         self._records: dict[int, list[int]] = {partition: [] for partition in range(producer.partitions)}
         self._position = dict.fromkeys(self._records, 0)
         self._stable = dict.fromkeys(self._records, 0)
+        # Transactions before this one were judged, and this one is there: what comes later comes behind it.
+        self._since = 0
 
     def ended(self) -> int:
         return sum(outcome != "unknown" for outcome in self._producer.told)
@@ -72,8 +74,11 @@ class TransactionHistory:
 
     def _judge(self) -> State:
         committed = fetch(self._producer.port, self._producer.group, 60)
-        offsets = {partition: offset for (topic, partition), offset in committed.items() if topic == self._producer.topic}
-        state = State({partition: list(found) for partition, found in self._records.items()}, offsets)
-        if wrong := atomic(self._producer.told, state, self._producer.EACH):
-            raise Violated("\n".join([f"{self._producer.topic}:", *wrong[:10]]))
+        since = self._since
+        offsets = {partition: offset - since for (topic, partition), offset in committed.items() if topic == self._producer.topic}
+        state = State({partition: [number - since for number in found] for partition, found in self._records.items()}, offsets)
+        if wrong := atomic(self._producer.told[since:], state, self._producer.EACH):
+            raise Violated("\n".join([f"{self._producer.topic}, counted from transaction {since}:", *wrong[:10]]))
+        self._since = max((number for found in self._records.values() for number in found), default=0)
+        self._records = {p: [number for number in found if number >= self._since] for p, found in self._records.items()}
         return state

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
+import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,3 +59,30 @@ def injecting(*faults: str, path: Path | None = None, follow: Path | None = None
     for fault in faults:
         words += ["-e", f"inject={fault}"]
     return words
+
+
+@contextmanager
+def attached(broker, *faults: str, path: Path | None = None, patience: float = 20):
+    """Faults such as `fdatasync:error=EIO:when=1` in a broker that runs, from here on and until the end of the block. With
+    `path`, only in calls on that file."""
+    required()
+    calls = ",".join(fault.split(":", 1)[0] for fault in faults)
+    words = ["strace", "-f", "-p", str(broker.pid()), "-o", "/dev/null", "-e", f"trace={calls}", "-e", "signal=none"]
+    words += ["-P", str(path)] if path else []
+    for fault in faults:
+        words += ["-e", f"inject={fault}"]
+    told = broker.directory / "strace.log"
+    with open(told, "wb") as log:
+        tracer = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + patience
+        while b"attached" not in told.read_bytes():
+            assert tracer.poll() is None and time.monotonic() < deadline, f"strace does not attach: {told.read_text()}"
+            time.sleep(0.01)
+        # It has said so of the first thread; the others follow at once.
+        time.sleep(0.1)
+        yield
+    finally:
+        if tracer.poll() is None:
+            tracer.send_signal(signal.SIGINT)
+        tracer.wait(timeout=60)
