@@ -35,6 +35,8 @@ class Broker:
     # What the program is run by: strace with its arguments, prlimit.
     prefix: list = field(default_factory=list)
     environment: dict = field(default_factory=dict)
+    # A file that may not grow is then an error of the write, and not the end of the process.
+    ignore_file_size_signal: bool = False
     port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)
     process: subprocess.Popen | None = None
@@ -74,6 +76,8 @@ class Broker:
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=inherited | self.environment,
                 # With a program in front of it, a signal must reach both; and none of them the tests.
                 start_new_session=True,
+                # Python itself ignores SIGXFSZ; otherwise the default is put back.
+                restore_signals=not self.ignore_file_size_signal,
             )  # fmt: skip
 
     def start(self, patience: float = 60) -> None:
