@@ -53,8 +53,8 @@ class Told:
 class Script:
     """Over one connection, with answers that end it when they are not the ones of a sound broker."""
 
-    def __init__(self, port: int, *, compacted: bool = False):
-        self.port, self.told, self._compacted = port, Told(), compacted
+    def __init__(self, port: int):
+        self.port, self.told = port, Told()
         self._client: Client | None = None
         self._next: dict[str, int] = {}
         self._transactional: RawProducer | None = None
@@ -72,7 +72,7 @@ class Script:
 
     def _steps(self) -> list[Callable[[], None]]:
         small = {"segment.bytes": 1 << 20}
-        steps = [
+        return [
             lambda: self.create("plain", 2, small),
             lambda: self.create("gone", 2, {}),
             *[lambda: self.produce("plain", 3, 50) for _ in range(3)],
@@ -91,11 +91,6 @@ class Script:
             lambda: self.transaction(2, commit=True),
             lambda: self.produce("plain", 2, 50),
         ]
-        if self._compacted:
-            settings = {**small, "cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01"}
-            steps += [lambda: self.create("compacted", 1, settings)]
-            steps += [lambda: self.produce("compacted", 8, BIG, key=b"key") for _ in range(9)]
-        return steps
 
     # Steps.
 
@@ -114,13 +109,13 @@ class Script:
         self.told.open_topics.discard(topic)
         self.told.deleted.add(topic)
 
-    def produce(self, topic: str, count: int, width: int, key: bytes | None = None) -> None:
+    def produce(self, topic: str, count: int, width: int) -> None:
         # The label says which of several topics of one name a record was for.
         label = f"{topic}{len(self.told.deleted)}"
         first = self._next.get(label, 0)
         self._next[label] = first + count
         self.told.sent[topic].append((label, first, count))
-        answer = self._client.produce(topic, {0: records.batch(label, first, count, width, key=key)})[0]
+        answer = self._client.produce(topic, {0: records.batch(label, first, count, width)})[0]
         if answer.code:
             raise Interrupted(f"error code {answer.code}")
         self.told.acknowledged[topic].append((answer.offset, label, first, count))
