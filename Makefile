@@ -24,7 +24,7 @@ LOCKED := $(if $(CI),--locked)
 with_rocksdb = scripts/ensure-deps.sh build; \
 	ROCKSDB_LIB_DIR=$$(scripts/rocksdb-archive.sh); export ROCKSDB_LIB_DIR ROCKSDB_STATIC=1;
 
-.PHONY: help build run test fuzz compat bench fmt lint env clean
+.PHONY: help build run test fuzz compat faults bench fmt lint env clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ fuzz: ## each fuzz target for a bounded time; ARGS="SECONDS [TARGET...]", 30 sec
 compat: build ## real Kafka clients against ./bin/tidelog; ARGS goes to pytest, e.g. ARGS="-k kcat"
 	@scripts/ensure-deps.sh compat
 	@compat-tests/run-all.sh $(ARGS)
+
+faults: build ## power cuts, kills, damaged files and failing disks; ARGS goes to pytest, e.g. ARGS="-k power"
+	@scripts/ensure-deps.sh faults
+	@tests/faults/run.sh $(ARGS)
 
 bench: build ## Tidelog beside Apache Kafka on this machine, most of an hour; ARGS="--case produce-cpu --pairs 2" for a part
 	@scripts/ensure-deps.sh bench

@@ -3,6 +3,7 @@
 #   ensure-deps.sh build    a C++ compiler and libclang, for RocksDB
 #   ensure-deps.sh bench    the above, and what Apache Kafka and its Java client need
 #   ensure-deps.sh compat   the above, and the toolchains of the other clients under compat-tests/
+#   ensure-deps.sh faults   what a build needs, and what tests/faults does things to a broker with
 # As root, missing packages are installed with apt-get. Otherwise the command to type is printed and this fails.
 # Prints nothing when nothing is missing.
 set -euo pipefail
@@ -40,8 +41,19 @@ case ${1:-build} in
       need mount command -v mount
     fi
     ;;
+  faults)
+    need python3 command -v python3
+    need python3-venv venv_present
+    # Without these the scenarios that need them are skipped; only root may mount, and install them.
+    if [[ $(id -u) -eq 0 ]]; then
+      need strace command -v strace
+      need util-linux command -v prlimit
+      need e2fsprogs command -v mkfs.ext4
+      need mount command -v mount
+    fi
+    ;;
   *)
-    sed -n '2,7p' "$0" >&2
+    sed -n '2,8p' "$0" >&2
     exit 2
     ;;
 esac

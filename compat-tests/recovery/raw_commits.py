@@ -79,7 +79,10 @@ def commit(port: int, group: str, topic: str, partitions: int, offset: int, pati
             connection.sendall(_framed(_header(FIND_COORDINATOR, 0) + _string(group) + b"\0"))
             _answer(connection)
             connection.sendall(request(1, group, topic, partitions, offset))
-            codes = errors(_answer(connection), 1, topic, partitions)
+            answer = _answer(connection)
+        if not answer:
+            raise ConnectionResetError("the broker closed the connection")
+        codes = errors(answer, 1, topic, partitions)
         if codes == {0}:
             return
         assert codes <= NOT_YET and time.monotonic() < deadline, f"error codes {codes}"
@@ -93,6 +96,8 @@ def fetch(port: int, group: str, patience: float) -> dict[tuple[str, int], int]:
         with socket.create_connection(("127.0.0.1", port), timeout=patience) as connection:
             connection.sendall(_framed(_header(OFFSET_FETCH, 1) + _string(group) + struct.pack(">i", -1)))
             answer = _answer(connection)
+        if not answer:
+            raise ConnectionResetError("the broker closed the connection")
         # The error of the whole comes last.
         (code,) = struct.unpack(">h", answer[-2:])
         if code == 0:
