@@ -2,6 +2,8 @@
 
 mod import;
 mod json;
+mod log;
+mod log_scope;
 mod place;
 mod serve;
 
@@ -21,6 +23,8 @@ struct Arguments {
 enum Command {
     /// Run the broker until SIGINT or SIGTERM.
     Serve(serve::Serve),
+    /// Look through the logs of a stopped broker, and repair them.
+    Log(log::Log),
     /// Move in from another broker's data directory.
     Import(import::Import),
 }
@@ -30,6 +34,7 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Import(import) => import.run(),
+        Command::Log(log) => return log.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::ImportError;
 use super::source::Source;
-use crate::storage::segment::checkpoint::{self, LOG_START_FILE, Offsets, RECOVERY_POINT_FILE};
+use crate::storage::segment::checkpoint::{self, CLEANER_FILE, LOG_START_FILE, Offsets, RECOVERY_POINT_FILE};
 use crate::storage::segment::dir::{self, SWAP_SUFFIX, parse_segment_name};
 
-/// Kafka's `OffsetCheckpointFile` of the log cleaner: up to where each log is compacted.
-const CLEANER_FILE: &str = "cleaner-offset-checkpoint";
 const SMALL_FILES: [&str; 2] = ["leader-epoch-checkpoint", "partition.metadata"];
 const SEGMENT_FILES: [&str; 5] = [".log", ".index", ".timeindex", ".txnindex", ".snapshot"];
 

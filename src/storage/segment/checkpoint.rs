@@ -12,6 +12,8 @@ use super::error::StorageError;
 pub const RECOVERY_POINT_FILE: &str = "recovery-point-offset-checkpoint";
 /// First offset of each log that readers may see.
 pub const LOG_START_FILE: &str = "log-start-offset-checkpoint";
+/// Offset up to which each log was compacted.
+pub const CLEANER_FILE: &str = "cleaner-offset-checkpoint";
 const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
 /// A line is at most 249 + 32 bytes (topic names are bounded): room for some million partitions.
 const MAX_FILE_BYTES: u64 = 512 << 20;
@@ -60,6 +62,11 @@ fn parse(text: &str) -> Option<Offsets> {
 /// is flushed and every checkpoint written.
 pub fn write_clean_shutdown(data_dir: &Path) -> Result<(), StorageError> {
     dir::write_atomically(&data_dir.join(CLEAN_SHUTDOWN_FILE), br#"{"version":0,"brokerEpoch":-1}"#)
+}
+
+/// Whether the mark of a clean stop is there; it stays.
+pub fn has_clean_shutdown(data_dir: &Path) -> bool {
+    data_dir.join(CLEAN_SHUTDOWN_FILE).exists()
 }
 
 /// True if the last stop was clean. The mark is removed durably before this returns, so that a

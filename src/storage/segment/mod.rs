@@ -11,7 +11,7 @@
 //! files     handles that open on use    swap     what a stop interrupted
 //! epochs    leader-epoch-checkpoint     checkpoint  files of the whole data directory
 //! retain    which segments may go       dir      names, small durable files
-//! space     what the disk has left for appends
+//! space     what the disk has left for appends          inspect   look through a log at rest, and repair it
 //! ```
 //!
 //! Everything here is synchronous and takes the time as an argument. Records are never decoded:
@@ -25,6 +25,7 @@ mod epochs;
 mod error;
 mod files;
 mod index;
+pub mod inspect;
 mod log;
 mod offset_index;
 mod read;

@@ -40,7 +40,7 @@ pub struct AbortedTransaction {
 }
 
 impl AbortedTransaction {
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&VERSION.to_be_bytes());
         for number in [self.producer_id, self.first_offset, self.last_offset, self.last_stable_offset] {
             out.extend_from_slice(&number.to_be_bytes());
@@ -48,7 +48,7 @@ impl AbortedTransaction {
     }
 
     /// `None` for bytes that are no entry of this version.
-    fn decode(bytes: &[u8]) -> Option<AbortedTransaction> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<AbortedTransaction> {
         let (version, numbers) = bytes.split_first_chunk()?;
         let mut numbers =
             numbers.chunks_exact(8).filter_map(|bytes| Some(i64::from_be_bytes(bytes.try_into().ok()?)));
@@ -62,7 +62,7 @@ impl AbortedTransaction {
     }
 
     /// Whether an entry can be so: its marker follows a record, and nothing above the marker was known when it was made.
-    fn is_plausible(&self) -> bool {
+    pub(super) fn is_plausible(&self) -> bool {
         self.producer_id >= 0
             && (0..self.last_offset).contains(&self.first_offset)
             && (0..=self.last_offset.saturating_add(1)).contains(&self.last_stable_offset)
