@@ -4,6 +4,8 @@ mod data_dir;
 mod import;
 mod json;
 mod key;
+mod log;
+mod log_scope;
 mod place;
 mod serve;
 mod snapshot;
@@ -24,6 +26,8 @@ struct Arguments {
 enum Command {
     /// Run the broker until SIGINT or SIGTERM.
     Serve(serve::Serve),
+    /// Look through the logs of a stopped broker, and repair them.
+    Log(log::Log),
     /// Move in from another broker's data directory.
     Import(import::Import),
     /// Copy a data directory as of one moment, whether a broker runs on it or not.
@@ -40,6 +44,7 @@ pub fn main() -> ExitCode {
         Command::Import(import) => import.run(),
         Command::Snapshot(snapshot) => snapshot.run(),
         Command::Key(key) => return key.run(),
+        Command::Log(log) => return log.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

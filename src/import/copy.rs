@@ -8,8 +8,6 @@ use super::source::Source;
 use crate::storage::segment::checkpoint::{self, CLEANER_OFFSET_FILE, LOG_START_FILE, Offsets, RECOVERY_POINT_FILE};
 use crate::storage::segment::dir::{self, SWAP_SUFFIX, parse_segment_name};
 
-/// Kafka's `OffsetCheckpointFile` of the log cleaner: up to where each log is compacted.
-
 const SMALL_FILES: [&str; 2] = ["leader-epoch-checkpoint", "partition.metadata"];
 const SEGMENT_FILES: [&str; 5] = [".log", ".index", ".timeindex", ".txnindex", ".snapshot"];
 

@@ -14,6 +14,7 @@
 //! retain    which segments may go       dir      names, small durable files
 //! space     what the disk has left for appends            copy     a copy of a log in use
 //! compact   rewriting segments without what later records replaced
+//! inspect   look through a log at rest, and repair it
 //! ```
 //!
 //! Everything here is synchronous and takes the time as an argument. Records are decoded by compaction alone:
@@ -29,6 +30,7 @@ mod epochs;
 mod error;
 mod files;
 mod index;
+pub mod inspect;
 mod log;
 mod offset_index;
 mod read;

@@ -48,7 +48,7 @@ impl AbortedTransaction {
     }
 
     /// `None` for bytes that are no entry of this version.
-    fn decode(bytes: &[u8]) -> Option<AbortedTransaction> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<AbortedTransaction> {
         let (version, numbers) = bytes.split_first_chunk()?;
         let mut numbers =
             numbers.chunks_exact(8).filter_map(|bytes| Some(i64::from_be_bytes(bytes.try_into().ok()?)));
@@ -62,7 +62,7 @@ impl AbortedTransaction {
     }
 
     /// Whether an entry can be so: its marker follows a record, and nothing above the marker was known when it was made.
-    fn is_plausible(&self) -> bool {
+    pub(super) fn is_plausible(&self) -> bool {
         self.producer_id >= 0
             && (0..self.last_offset).contains(&self.first_offset)
             && (0..=self.last_offset.saturating_add(1)).contains(&self.last_stable_offset)

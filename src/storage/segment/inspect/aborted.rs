@@ -54,8 +54,10 @@ pub(super) fn compare(
     is_gap: impl Fn(i64) -> bool,
 ) -> Compared {
     let mut compared = Compared::default();
-    let by_end: BTreeMap<i64, &AbortedTransaction> = derived.iter().map(|entry| (entry.last_offset, entry)).collect();
-    let mut kept: BTreeMap<i64, AbortedTransaction> = by_end.iter().map(|(at, entry)| (*at, **entry)).collect();
+    let by_end: BTreeMap<i64, &AbortedTransaction> =
+        derived.iter().map(|entry| (entry.last_offset, entry)).collect();
+    let mut kept: BTreeMap<i64, AbortedTransaction> =
+        by_end.iter().map(|(at, entry)| (*at, **entry)).collect();
     let mut seen = -1;
     let mut met = std::collections::BTreeSet::new();
     for entry in stored {
@@ -70,7 +72,8 @@ pub(super) fn compare(
             Some(log) if log.producer_id == entry.producer_id => {
                 met.insert(entry.last_offset);
                 let agrees = if is_old {
-                    entry.first_offset <= log.first_offset && entry.last_stable_offset <= log.last_stable_offset
+                    entry.first_offset <= log.first_offset
+                        && entry.last_stable_offset <= log.last_stable_offset
                 } else {
                     *entry == **log
                 };
@@ -126,7 +129,10 @@ mod tests {
     fn what_is_gone_from_the_log_is_believed() {
         let derived = [entry(1, 2, 4, 5)];
         let wider = [entry(1, 0, 4, 4), entry(2, 1, 6, 7)];
-        assert_eq!(compare(&wider, &derived, 0, 8, |_| false), Compared { entries: wider.to_vec(), faults: vec![] });
+        assert_eq!(
+            compare(&wider, &derived, 0, 8, |_| false),
+            Compared { entries: wider.to_vec(), faults: vec![] }
+        );
         let lost_marker = [derived[0], entry(2, 3, 6, 7)];
         assert!(compare(&lost_marker, &derived, 0, 0, |offset| offset == 6).faults.is_empty());
         assert_eq!(compare(&lost_marker, &derived, 0, 0, |_| false).faults.len(), 1);

@@ -86,7 +86,12 @@ impl FileBytes {
     }
 
     /// Copies the bytes from `from` to before `to`.
-    pub fn copy(&mut self, mut from: u64, to: u64, out: &mut impl std::io::Write) -> Result<(), StorageError> {
+    pub fn copy(
+        &mut self,
+        mut from: u64,
+        to: u64,
+        out: &mut impl std::io::Write,
+    ) -> Result<(), StorageError> {
         let path = self.path.clone();
         while from < to {
             let bytes = self.from(from, 1)?;

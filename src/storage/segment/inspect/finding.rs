@@ -40,11 +40,19 @@ impl Edit {
 pub enum Action {
     Nothing,
     /// Changes the `.log` file of the segment with this base offset.
-    Log { base: i64, edit: Edit },
+    Log {
+        base: i64,
+        edit: Edit,
+    },
     /// Builds the offset and the time index of the segment anew.
-    Indexes { base: i64 },
+    Indexes {
+        base: i64,
+    },
     /// Writes the segment's index of aborted transactions anew.
-    Aborted { base: i64, entries: Vec<AbortedTransaction> },
+    Aborted {
+        base: i64,
+        entries: Vec<AbortedTransaction>,
+    },
     /// Moves the file aside, as `<name>.damaged`: what it says is derived from the log, or from other files.
     SetAside,
     /// Writes `partition.metadata` with this topic id.
@@ -97,7 +105,9 @@ impl Finding {
             }
             Action::Indexes { .. } => "both indexes are built anew".to_owned(),
             Action::Aborted { .. } => "the index of aborted transactions is written anew".to_owned(),
-            Action::SetAside => "the file is set aside as .damaged and made anew by the next start".to_owned(),
+            Action::SetAside => {
+                "the file is set aside as .damaged and made anew by the next start".to_owned()
+            }
             Action::TopicId(_) => "the file is written anew with the topic's id".to_owned(),
         }
     }

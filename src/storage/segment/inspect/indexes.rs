@@ -25,8 +25,14 @@ impl<E: Entry> Entries<E> {
         if !path.exists() {
             return Ok(None);
         }
-        let mut entries =
-            Entries { base, file: FileBytes::open(&path)?, next: 0, current: None, earlier: None, fault: None };
+        let mut entries = Entries {
+            base,
+            file: FileBytes::open(&path)?,
+            next: 0,
+            current: None,
+            earlier: None,
+            fault: None,
+        };
         if entries.file.len % E::SIZE as u64 != 0 {
             entries.fault = Some((entries.file.len, "the last entry is cut".to_owned()));
         }
