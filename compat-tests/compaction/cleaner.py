@@ -54,7 +54,8 @@ class Table:
         }  # fmt: skip
         settings = {name.replace("_", "."): str(value) for name, value in {**defaults, **config}.items()}
         made = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=settings)
-        self.admin().create_topics([made], operation_timeout=30)[topic].result(60)
+        admin = self.admin()
+        admin.create_topics([made], operation_timeout=30)[topic].result(60)
         self._fillers = 0
 
     @property
@@ -70,7 +71,8 @@ class Table:
             ConfigEntry(name.replace("_", "."), str(value), incremental_operation=AlterConfigOpType.SET) for name, value in config.items()
         ]
         resource = ConfigResource("topic", self.topic, incremental_configs=entries)
-        self.admin().incremental_alter_configs([resource])[resource].result(60)
+        admin = self.admin()
+        admin.incremental_alter_configs([resource])[resource].result(60)
 
     def write(self, lines: list[tuple[int, bytes]]) -> None:
         """Records to their partitions, and their offsets into the oracle."""

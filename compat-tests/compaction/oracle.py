@@ -54,6 +54,13 @@ class Written:
             for offset, line in zip(offsets, lines):
                 self.put(int(file.stem), offset, line)
 
+    def until(self, ends: list[int]) -> Written:
+        """What was there when the partitions ended at these offsets."""
+        earlier = Written(self.partitions)
+        for partition, end in enumerate(ends):
+            earlier.records[partition] = {offset: line for offset, line in self.records[partition].items() if offset < end}
+        return earlier
+
     def last(self, partition: int, below: int | None = None) -> dict[bytes, int]:
         """The offset of each key's last record, of those below an offset."""
         found: dict[bytes, int] = {}
