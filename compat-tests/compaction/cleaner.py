@@ -50,7 +50,8 @@ class Table:
     def __init__(self, broker: Broker, topic: str, partitions: int, **config):
         self.broker, self.topic, self.written = broker, topic, Written(partitions)
         defaults = {
-            "cleanup.policy": "compact", "min.cleanable.dirty.ratio": 0, "segment.bytes": MEBIBYTE, "retention.ms": -1,
+            "cleanup.policy": "compact", "min.cleanable.dirty.ratio": 0, "segment.bytes": MEBIBYTE, "segment.ms": 7 * DAY_MS,
+            "retention.ms": -1,
         }  # fmt: skip
         settings = {name.replace("_", "."): str(value) for name, value in {**defaults, **config}.items()}
         made = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=settings)

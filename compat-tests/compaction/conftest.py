@@ -22,6 +22,8 @@ SETTINGS = {
     "log.cleaner.backoff.ms": 100,
     "log.cleaner.min.cleanable.ratio": 0.01,
     "log.segment.bytes": 1 << 20,
+    # Of topics that programs make for themselves: what compresses well fills no segment.
+    "log.roll.ms": 500,
     "log.retention.check.interval.ms": 500,
 }
 
