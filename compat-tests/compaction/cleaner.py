@@ -57,7 +57,8 @@ class Table:
         made = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=settings)
         admin = self.admin()
         admin.create_topics([made], operation_timeout=30)[topic].result(60)
-        self._fillers = 0
+        # How many records were written to roll segments.
+        self.fillers = 0
 
     @property
     def partitions(self) -> int:
@@ -103,10 +104,10 @@ class Table:
         for partition in range(self.partitions):
             folder = partition_folder(self.broker, self.topic, partition)
             before = base_offsets(folder)[-1]
-            self._fillers += 1
+            self.fillers += 1
             # Years behind the flights, and years ahead of today.
-            moment = 1_500_000_000_000 + self._fillers * 8 * DAY_MS if timestamp is None else timestamp
-            self.write([(partition, b"%d\tfiller\t%d\t%d" % (moment, FILLER + self._fillers, self._fillers))])
+            moment = 1_500_000_000_000 + self.fillers * 8 * DAY_MS if timestamp is None else timestamp
+            self.write([(partition, b"%d\tfiller\t%d\t%d" % (moment, FILLER + self.fillers, self.fillers))])
             assert base_offsets(folder)[-1] > before, f"{folder.name} did not roll: {base_offsets(folder)}"
 
     def ends(self) -> list[int]:
@@ -123,13 +124,13 @@ class Table:
             assert time.monotonic() < deadline, f"{self.topic} is cleaned to {reached}, not to {ends}\n{self.broker.tail()}"
             time.sleep(0.02)
 
-    def await_emptied(self) -> list[int]:
+    def await_emptied(self, timestamp: int | None = None) -> list[int]:
         """Returns when tombstones that need not be kept are gone, and how far the topic is cleaned then.
 
         The first cleaning dates them, a second one removes them, and without anything to clean there is none.
         """
         self.await_cleaned()
-        self.roll()
+        self.roll(timestamp)
         return self.await_cleaned()
 
 

@@ -21,6 +21,8 @@ from conftest import NOT_OURS
 from recovery.disks import FLUSH_JOURNAL, FLUSH_NOTHING, broker_on_disk
 
 PARTITIONS = 2
+# Longer than the load takes, and short enough to be ahead of it by some.
+SEGMENT_MS = 600_000
 # Apache Kafka takes ten seconds to start.
 KILLS = int(os.environ.get("COMPACTION_KILLS", 3 if NOT_OURS else 20))
 CUTS = int(os.environ.get("POWER_CUTS", 10))
@@ -59,8 +61,9 @@ def judge(table: Table, clients, load, interrupted: list[list[str]], faults: int
     print(f"{load.count()} acknowledged; after {sum(map(bool, interrupted))} of {faults} faults a rewritten segment was left behind")
     for partition, offset, line in load.promised():
         table.written.put(partition, offset, line)
-    table.roll()
-    cleaned = table.await_emptied()
+    now = int(time.time() * 1000)
+    table.roll(now + 2 * SEGMENT_MS)
+    cleaned = table.await_emptied(now + 4 * SEGMENT_MS)
     for folder in folders(table):
         assert not unfinished_files(folder)
     # Offsets are given out one by one: what was never acknowledged would have left a gap.
@@ -74,7 +77,7 @@ def judge(table: Table, clients, load, interrupted: list[list[str]], faults: int
 
 
 def test_kills_while_segments_are_cleaned(slow_broker, clients, chance, tmp_path):
-    table = Table(slow_broker, "killed", PARTITIONS, delete_retention_ms=0)
+    table = Table(slow_broker, "killed", PARTITIONS, delete_retention_ms=0, segment_ms=SEGMENT_MS)
     interrupted = []
     with updates(tmp_path, slow_broker.bootstrap, table.topic, PARTITIONS) as load:
         for number in range(KILLS):
@@ -89,7 +92,7 @@ def test_kills_while_segments_are_cleaned(slow_broker, clients, chance, tmp_path
 
 def test_power_cuts_while_segments_are_cleaned(broker_with_disk, clients, chance, tmp_path):
     broker = broker_with_disk
-    table = Table(broker, "cut", PARTITIONS, delete_retention_ms=0)
+    table = Table(broker, "cut", PARTITIONS, delete_retention_ms=0, segment_ms=SEGMENT_MS)
     interrupted = []
     with updates(tmp_path, broker.bootstrap, table.topic, PARTITIONS) as load:
         for number in range(CUTS):

@@ -69,7 +69,8 @@ def test_kafka_python(clients, new_table):
     from kafka.errors import KafkaError
 
     table, outcome = new_table("keyless-kafka-python", 1), []
-    producer = KafkaProducer(bootstrap_servers=table.broker.bootstrap, acks="all")
+    # As an idempotent producer it does not get over a batch that was refused.
+    producer = KafkaProducer(bootstrap_servers=table.broker.bootstrap, acks="all", enable_idempotence=False)
     for key in KEYS:
         try:
             outcome.append(producer.send(table.topic, b"value", key, partition=0).get(timeout=30).offset)
@@ -93,11 +94,12 @@ def test_aiokafka(clients, new_table):
             try:
                 outcome.append((await producer.send_and_wait(table.topic, b"value", key, partition=0)).offset)
             except KafkaError as refused:
-                outcome.append(str(refused))
+                outcome.append(type(refused).__name__)
         await producer.stop()
 
     asyncio.run(send())
-    assert outcome[0] == 0 and outcome[2] == 1 and "87" in str(outcome[1]), outcome
+    # This client knows no name for the code.
+    assert outcome == [0, "UnknownError", 1]
     assert kept(clients, table) == [(0, b"first"), (1, b"last")]
 
 
@@ -132,6 +134,6 @@ def test_kafkajs(clients, new_table, kafkajs):
         })();
     """
     told = run(["node", "-e", script, table.broker.bootstrap, table.topic], cwd=kafkajs).splitlines()
-    # This client knows no name for the code, 87.
+    # Neither does this one.
     assert told[0] == "ok 0" and told[1].startswith("error") and told[2] == "ok 1", told
     assert kept(clients, table) == [(0, b"first"), (1, b"last")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from compaction.cleaner import PATIENCE, Table, base_offsets, checkpoint, partition_folder
 from compaction.oracle import assert_compacted, parsed
@@ -182,21 +182,36 @@ def test_the_policy_changes_live(new_table, clients, tool):
     assert assert_compacted(table.written, read(clients, table), cleaned) == 12
 
 
+def delete_records(table: Table, offset: int) -> None:
+    admin, place = table.admin(), TopicPartition(table.topic, 0, offset)
+    admin.delete_records([place])[place].result(60)
+
+
+def test_records_of_a_compacted_topic_are_not_deleted_by_offset(new_table, clients):
+    """Not while compaction is the only policy: Kafka calls that a violation of it."""
+    table = new_table("untrimmed", 1)
+    Updates(table).write(20, now_ms())
+    with pytest.raises(KafkaException) as refused:
+        delete_records(table, 10)
+    assert refused.value.args[0].code() == KafkaError.POLICY_VIOLATION
+    assert start_of(table) == 0 and assert_compacted(table.written, read(clients, table), [0]) == 20
+
+
 def test_deleted_records_stay_deleted(new_table, clients):
     """DeleteRecords into the middle of a compacted log, whose segments are then compacted on."""
-    table = new_table("trimmed", 1, segment_ms=SEGMENT_MS)
+    table = new_table("trimmed", 1, cleanup_policy="compact,delete", segment_ms=SEGMENT_MS)
     updates, moment = Updates(table), now_ms()
     updates.write(100, moment)
     table.roll(moment + 2 * SEGMENT_MS)
     table.await_cleaned()
     # Five of the ten last records, 90 to 99, are below it.
-    admin, place = table.admin(), TopicPartition(table.topic, 0, 95)
-    admin.delete_records([place])[place].result(60)
+    delete_records(table, 95)
     await_start(table, 95)
     table.written.records[0] = {offset: line for offset, line in table.written.records[0].items() if offset >= 95}
-    assert assert_compacted(table.written, read(clients, table), [101]) == 6
+    assert assert_compacted(table.written, read(clients, table), [100]) == 6
     # Key 7 is updated; the rest of those that are left, are left.
     table.write([(0, b"%d\tkey-7\t200\tupdated" % (moment + 3 * SEGMENT_MS))])
     table.roll(moment + 5 * SEGMENT_MS)
     cleaned = table.await_cleaned()
+    # Four old ones and the new one, and the two that rolled.
     assert assert_compacted(table.written, read(clients, table), cleaned) == 7

@@ -1,6 +1,6 @@
 """A load of updates: an idempotent librdkafka producer that updates and deletes keys until it is told to stop.
 
-    updates.py BOOTSTRAP TOPIC PARTITIONS ACKNOWLEDGED_FILE STOP_FILE
+    updates.py BOOTSTRAP TOPIC PARTITIONS START_MS ACKNOWLEDGED_FILE STOP_FILE
 
 Everything about a record follows from its number; see `update`. One line `partition offset number` is added to
 ACKNOWLEDGED_FILE per acknowledgement. When STOP_FILE appears, what is under way is flushed. A record that failed, or a fatal
@@ -24,12 +24,12 @@ KEYS = 2_000
 WIDTH = 800
 
 
-def update(number: int, partitions: int) -> tuple[int, bytes]:
-    """Partition and line of a record; the time is the number, so that the bytes are known before it is sent."""
+def update(number: int, partitions: int, start_ms: int) -> tuple[int, bytes]:
+    """Partition and line of a record; one comes each millisecond, so that its time is known as well."""
     chance = zlib.crc32(b"%d" % number)
     rank = chance % KEYS
     key = rank * rank // KEYS
-    line = b"%d\tkey-%d\t%d" % (1_600_000_000_000 + number, key, number)
+    line = b"%d\tkey-%d\t%d" % (start_ms + number, key, number)
     deletes = chance // KEYS % 10 == 0
     return number % partitions, line if deletes else line + b"\t" + b"%0*d" % (WIDTH, number)
 
@@ -38,10 +38,10 @@ class Updates:
     """A running load."""
 
     def __init__(self, directory: Path, bootstrap: str, topic: str, partitions: int):
-        self.partitions = partitions
+        self.partitions, self.start_ms = partitions, int(time.time() * 1000)
         self.acknowledged, self.stop_file = directory / f"{topic}.acknowledged", directory / f"{topic}.stop"
         self.log = directory / f"{topic}.load.log"
-        command = [sys.executable, Path(__file__), bootstrap, topic, str(partitions), self.acknowledged, self.stop_file]
+        command = [sys.executable, Path(__file__), bootstrap, topic, str(partitions), str(self.start_ms), self.acknowledged, self.stop_file]
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(command, stderr=log, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)})
 
@@ -67,7 +67,7 @@ class Updates:
     def promised(self) -> list[tuple[int, int, bytes]]:
         """Partition, offset and line of what was acknowledged."""
         entries = (map(int, line.split()) for line in self.acknowledged.read_text().splitlines())
-        return [(partition, offset, update(number, self.partitions)[1]) for partition, offset, number in entries]
+        return [(partition, offset, update(number, self.partitions, self.start_ms)[1]) for partition, offset, number in entries]
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def updates(directory: Path, bootstrap: str, topic: str, partitions: int):
             running.process.wait()
 
 
-def main(bootstrap: str, topic: str, partitions: int, acknowledged: Path, stop: Path) -> None:
+def main(bootstrap: str, topic: str, partitions: int, start_ms: int, acknowledged: Path, stop: Path) -> None:
     from confluent_kafka import Producer
 
     failures: list[str] = []
@@ -111,7 +111,7 @@ def main(bootstrap: str, topic: str, partitions: int, acknowledged: Path, stop: 
                 else:
                     log.write(f"{message.partition()} {message.offset()} {number}\n")
 
-            partition, line = update(number, partitions)
+            partition, line = update(number, partitions, start_ms)
             timestamp, key, header, *value = line.split(b"\t")
             while not failures:
                 try:
@@ -130,4 +130,4 @@ def main(bootstrap: str, topic: str, partitions: int, acknowledged: Path, stop: 
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]), Path(sys.argv[6]))
