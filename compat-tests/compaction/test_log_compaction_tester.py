@@ -1,0 +1,127 @@
+"""Kafka's LogCompactionTester: it writes records of a limited set of keys while the broker cleans, reads what is left, and
+exits with 0 if that has the same last value for each key.
+
+The topic is its own, with the broker's settings for what it does not name. At the end it waits for 20 s without a record, so
+all codecs are under way at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from compaction.cleaner import base_offsets, checkpoint, partition_folder
+from conftest import CODECS, NOT_OURS, Broker
+
+TOOL = "org.apache.kafka.tools.LogCompactionTester"
+MESSAGES = int(os.environ.get("COMPACTION_MESSAGES", 250_000))
+# Of the updates, and how many updates a key gets.
+DELETES_PERCENT, DUPLICATES = 10, 5
+# Apache Kafka takes ten seconds to start, and what a producer has to send is given up after 120.
+KILLS, SLEEP_S = (2, 45) if NOT_OURS else (10, 5)
+KILL_MESSAGES = 2 * MESSAGES
+
+
+class Tester:
+    """A running tool, whose output is read as it comes."""
+
+    def __init__(self, java, bootstrap: str, codec: str, messages: int, sleep_s: int, directory: Path):
+        command = java(
+            TOOL, "--bootstrap-server", bootstrap, "--messages", messages, "--compression-type", codec,
+            "--percent-deletes", DELETES_PERCENT, "--duplicates", DUPLICATES, "--sleep", sleep_s,
+        )  # fmt: skip
+        # Its files and those of its `sort` are gone with the scenario.
+        command.insert(1, f"-Djava.io.tmpdir={directory}")
+        self.process = subprocess.Popen(
+            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
+        )
+        self.printed = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self.printed += line
+
+    def has_printed(self, text: str) -> bool:
+        return text in self.printed
+
+    @property
+    def topic(self) -> str:
+        return re.search(r"to topics (\S+)", self.printed)[1]
+
+    def assert_passes(self, messages: int) -> None:
+        status = self.process.wait(timeout=150)
+        self._reader.join(timeout=10)
+        assert status == 0, f"exited with {status}\n{self.printed[-3000:]}"
+        assert "Data verification is completed" in self.printed, self.printed
+        assert re.search(r"Validated \d+ values, 0 mismatches", self.printed), self.printed
+        produced, consumed = map(int, re.search(r"(\d+) rows of data produced, (\d+) rows of data consumed", self.printed).groups())
+        assert produced == messages
+        # One in five is the last of its key. What is left beyond that is in the segment that was written to, or came in last.
+        assert consumed < 0.6 * produced, f"{consumed} of {produced} records are left: the cleaner did not work"
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def assert_was_cleaned(broker: Broker, topic: str) -> None:
+    """Segments were closed, and the cleaner got beyond the first of them."""
+    folder = partition_folder(broker, topic, 0)
+    active = base_offsets(folder)[-1]
+    assert active > 0, f"{topic} has one segment"
+    assert (checkpoint(broker, topic, 0) or 0) > 0, f"{topic} was not cleaned"
+
+
+@pytest.fixture(scope="module")
+def testers(java, broker, tmp_path_factory):
+    """A tool for each codec, all at work."""
+    running = {codec: Tester(java, broker.bootstrap, codec, MESSAGES, 3, tmp_path_factory.mktemp(f"tester-{codec}")) for codec in CODECS}
+    yield running
+    for tester in running.values():
+        tester.end()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_each_codec(codec, testers, broker):
+    testers[codec].assert_passes(MESSAGES)
+    assert_was_cleaned(broker, testers[codec].topic)
+
+
+def test_the_broker_is_killed_while_it_cleans(java, own_broker, tmp_path):
+    """Killed over and over, and started at once, each time a segment was closed and there is something to clean."""
+    seed = int(os.environ.get("COMPAT_SEED", time.time_ns() % 1_000_000))
+    print(f"COMPAT_SEED={seed}")
+    chance, kills = random.Random(seed), 0
+    tester = Tester(java, own_broker.bootstrap, "none", KILL_MESSAGES, SLEEP_S, tmp_path)
+    try:
+        deadline = time.monotonic() + 120
+        while not tester.has_printed("Logging produce requests"):
+            assert time.monotonic() < deadline and tester.process.poll() is None, tester.printed
+            time.sleep(0.02)
+        folder, active = partition_folder(own_broker, tester.topic, 0), 0
+        # A broker that is away while the tool reads would end its reading; what was written is still being cleaned before that.
+        while kills < KILLS and not tester.has_printed("Consuming messages"):
+            assert tester.process.poll() is None, tester.printed
+            if (now_active := base_offsets(folder)[-1]) > active or tester.has_printed("Sleeping for"):
+                active = now_active
+                time.sleep(chance.uniform(0, 0.15))
+                own_broker.kill()
+                own_broker.start()
+                kills += 1
+            time.sleep(0.01)
+        print(f"{kills} kills")
+        tester.assert_passes(KILL_MESSAGES)
+        assert kills == KILLS
+        assert_was_cleaned(own_broker, tester.topic)
+    finally:
+        tester.end()
