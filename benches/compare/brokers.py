@@ -117,11 +117,18 @@ class Broker:
         self.kill()
         raise RuntimeError(f"{self.name} did not start\n{told}")
 
+    def launch(self) -> float:
+        """Starts the process and returns at once, with the instant of the start (time.monotonic)."""
+        begin = time.monotonic()
+        self.spawn()
+        self.meter = CpuMeter(self.process.pid)
+        return begin
+
     def alive(self) -> bool:
         return self.process.poll() is None
 
     def cpu(self) -> float:
-        return self.meter.seconds()
+        return self.meter.seconds() if self.meter else 0.0
 
     def memory(self) -> dict[str, float]:
         """MiB resident now and at most so far."""
@@ -156,21 +163,25 @@ class Broker:
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
+    def stop(self, wait_s: float = 30) -> bool:
+        """Whether the process ended by itself, that is cleanly."""
+        return self._end(signal.SIGTERM, wait_s)
 
-    def _end(self, how: int) -> None:
+    def _end(self, how: int, wait_s: float = 30) -> bool:
         if self.process is None:
-            return
+            return True
+        in_time = True
         self.process.send_signal(how)
         try:
-            self.process.wait(30)
+            self.process.wait(wait_s)
         except subprocess.TimeoutExpired:
+            in_time = False
             self.process.kill()
             self.process.wait()
         if self.meter:
             self.meter.close()
         self.process = self.meter = None
+        return in_time
 
     def discard(self) -> None:
         """Kills the process and removes its directory."""
@@ -276,6 +287,12 @@ class TransactionsLoader(Loader):
     """Transactions with Kafka's Java client."""
 
     source = "Transactions.java"
+
+
+class StorageLoader(Loader):
+    """Load on storage with Kafka's Java client: many partitions, one record at a time, keys."""
+
+    source = "Storage.java"
 
 
 class GroupsLoader(Loader):
