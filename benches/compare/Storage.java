@@ -38,7 +38,8 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * single BOOTSTRAP TOPIC RATE BYTES SECONDS PROBE_FILE [key=value ...]      one record at a time, a write of the disk's own between
  * traced BOOTSTRAP TOPIC RATE BYTES SECONDS TRACE_FILE [key=value ...]      on a fixed clock; when and how long goes into a file
  * keyed  BOOTSTRAP TOPIC RECORDS KEYS BYTES [key=value ...]                 a compacted topic's records
- * verify BOOTSTRAP TOPIC RECORDS KEYS                                       that each key's latest record is there
+ * verify BOOTSTRAP TOPIC END KEYS                                          that the latest record of each key below END is there
+ * latest FILE RECORDS KEYS                                                 that a file's lines are keys and where their latest records are
  * </pre>
  *
  * {@code spread} counts what is acknowledged in a window of SECONDS that begins when the producers are under way, or ends when
@@ -58,6 +59,7 @@ public class Storage {
                     case "traced" -> traced(word);
                     case "keyed" -> keyed(word);
                     case "verify" -> verify(word);
+                    case "latest" -> latest(word);
                     default -> throw new IllegalArgumentException(word[0]);
                 });
             } catch (Exception error) {
@@ -306,11 +308,7 @@ public class Storage {
     static String verify(String[] word) {
         long end = Long.parseLong(word[3]);
         int keys = Integer.parseInt(word[4]);
-        int[] latest = new int[keys];
-        Arrays.fill(latest, -1);
-        for (int at = 0; at < end; at++) {
-            latest[keyAt(at, keys)] = at;
-        }
+        int[] latest = latest(end, keys);
         long expected = Arrays.stream(latest).filter(at -> at >= 0).count();
         TopicPartition partition = new TopicPartition(word[2], 0);
         long records = 0;
@@ -342,6 +340,28 @@ public class Storage {
             }
             return "done records=" + records + " keys=" + found + " bytes=" + bytes + " seconds=" + seconds;
         }
+    }
+
+    static int[] latest(long records, int keys) {
+        int[] latest = new int[keys];
+        Arrays.fill(latest, -1);
+        for (int at = 0; at < records; at++) {
+            latest[keyAt(at, keys)] = at;
+        }
+        return latest;
+    }
+
+    static String latest(String[] word) throws IOException {
+        int[] latest = latest(Long.parseLong(word[2]), Integer.parseInt(word[3]));
+        long checked = 0;
+        for (String line : Files.readAllLines(Path.of(word[1]))) {
+            String[] pair = line.split(" ");
+            if (latest[Integer.parseInt(pair[0])] != Integer.parseInt(pair[1])) {
+                throw new IllegalStateException("key " + pair[0] + ": " + pair[1] + " instead of " + latest[Integer.parseInt(pair[0])]);
+            }
+            checked++;
+        }
+        return "done checked=" + checked;
     }
 
     static long number(byte[] text, int from, int width) {
