@@ -138,7 +138,11 @@ public class Storage {
             long before = acknowledged.get();
             long begin = System.nanoTime();
             long end = begin + (long) (seconds * 1e9);
-            while (System.nanoTime() < end && acknowledged.get() - before < most && failure.get() == null) {
+            // A window without any answer is longer, not without a figure.
+            while ((System.nanoTime() < end || acknowledged.get() == before) && acknowledged.get() - before < most && failure.get() == null) {
+                if (System.nanoTime() > end + 60_000_000_000L) {
+                    throw new IllegalStateException("nothing was acknowledged in a minute");
+                }
                 Thread.sleep(5);
             }
             long bytes = acknowledged.get() - before;
