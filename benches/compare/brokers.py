@@ -264,7 +264,12 @@ class Loader:
         return java_command(options, Path(__file__).with_name(self.source))
 
     def _answer(self) -> str:
-        line = self.process.stdout.readline().strip()
+        line = self.process.stdout.readline()
+        # The virtual machine's own warnings come the same way.
+        while line and line.split(" ")[0].strip() not in ("ready", "done", "failed"):
+            print(f"the load program: {line.strip()}", file=sys.stderr)
+            line = self.process.stdout.readline()
+        line = line.strip()
         if not line or line.startswith("failed"):
             raise RuntimeError(f"the load program: {line or 'it ended'}")
         return line
