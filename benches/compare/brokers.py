@@ -117,11 +117,18 @@ class Broker:
         self.kill()
         raise RuntimeError(f"{self.name} did not start\n{told}")
 
+    def launch(self) -> float:
+        """Starts the process and returns at once, with the instant of the start (time.monotonic)."""
+        begin = time.monotonic()
+        self.spawn()
+        self.meter = CpuMeter(self.process.pid)
+        return begin
+
     def alive(self) -> bool:
         return self.process.poll() is None
 
     def cpu(self) -> float:
-        return self.meter.seconds()
+        return self.meter.seconds() if self.meter else 0.0
 
     def memory(self) -> dict[str, float]:
         """MiB resident now and at most so far."""
@@ -132,6 +139,10 @@ class Broker:
             "anonymous": int(re.search(r"^Anonymous:\s+(\d+)", rollup, re.M)[1]) / 1024,
             "peak": int(re.search(r"^VmHWM:\s+(\d+)", status, re.M)[1]) / 1024,
         }
+
+    def forget_peak(self) -> None:
+        """The highest resident memory counts from now on."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
     def connect(self) -> wire.Connection:
         return wire.Connection(self.port)
@@ -156,21 +167,25 @@ class Broker:
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
+    def stop(self, wait_s: float = 30) -> bool:
+        """Whether the process ended by itself, that is cleanly."""
+        return self._end(signal.SIGTERM, wait_s)
 
-    def _end(self, how: int) -> None:
+    def _end(self, how: int, wait_s: float = 30) -> bool:
         if self.process is None:
-            return
+            return True
+        in_time = True
         self.process.send_signal(how)
         try:
-            self.process.wait(30)
+            self.process.wait(wait_s)
         except subprocess.TimeoutExpired:
+            in_time = False
             self.process.kill()
             self.process.wait()
         if self.meter:
             self.meter.close()
         self.process = self.meter = None
+        return in_time
 
     def discard(self) -> None:
         """Kills the process and removes its directory."""
@@ -249,7 +264,12 @@ class Loader:
         return java_command(options, Path(__file__).with_name(self.source))
 
     def _answer(self) -> str:
-        line = self.process.stdout.readline().strip()
+        line = self.process.stdout.readline()
+        # The virtual machine's own warnings come the same way.
+        while line and line.split(" ")[0].strip() not in ("ready", "done", "failed"):
+            print(f"the load program: {line.strip()}", file=sys.stderr)
+            line = self.process.stdout.readline()
+        line = line.strip()
         if not line or line.startswith("failed"):
             raise RuntimeError(f"the load program: {line or 'it ended'}")
         return line
@@ -276,6 +296,12 @@ class TransactionsLoader(Loader):
     """Transactions with Kafka's Java client."""
 
     source = "Transactions.java"
+
+
+class StorageLoader(Loader):
+    """Load on storage with Kafka's Java client: many partitions, one record at a time, keys."""
+
+    source = "Storage.java"
 
 
 class GroupsLoader(Loader):

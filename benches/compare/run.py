@@ -17,13 +17,15 @@ from datetime import date
 from pathlib import Path
 
 import cases
+import cleaner_cases
 import group_cases
+import storage_cases
 import txn_cases
 from brokers import ROOT, Tidelog
 
 RESULTS = ROOT / "benches" / "RESULTS.md"
-CASES = cases.CASES | group_cases.CASES | txn_cases.CASES
-PAIRS_AT_MOST = cases.PAIRS_AT_MOST | txn_cases.PAIRS_AT_MOST
+CASES = cases.CASES | group_cases.CASES | txn_cases.CASES | storage_cases.CASES | cleaner_cases.CASES
+PAIRS_AT_MOST = cases.PAIRS_AT_MOST | txn_cases.PAIRS_AT_MOST | storage_cases.PAIRS_AT_MOST | cleaner_cases.PAIRS_AT_MOST
 
 
 def arguments() -> argparse.Namespace:

@@ -91,6 +91,29 @@ def list_groups() -> bytes:
     return struct.pack(">hhi", 16, 1, 1) + CLIENT
 
 
+def every_topic() -> bytes:
+    """Metadata v4 of all topics."""
+    return struct.pack(">hhi", 3, 4, 1) + CLIENT + struct.pack(">i", -1) + b"\x00"
+
+
+def list_offsets(topic: str, partitions, timestamp: int = -1) -> bytes:
+    """ListOffsets v1: the end of each partition, or its beginning with timestamp -2."""
+    head = struct.pack(">hhi", 2, 1, 1) + CLIENT + struct.pack(">ii", -1, 1) + _string(topic)
+    return head + struct.pack(">i", len(partitions)) + b"".join(struct.pack(">iq", index, timestamp) for index in partitions)
+
+
+def fetch(topic: str, partition: int, offset: int) -> bytes:
+    """Fetch v4 of one partition, without waiting."""
+    head = struct.pack(">hhi", 1, 4, 1) + CLIENT + struct.pack(">iiiib", -1, 0, 1, 1 << 20, 0)
+    return head + struct.pack(">i", 1) + _string(topic) + struct.pack(">iiqi", 1, partition, offset, 1 << 20)
+
+
+def alter_topic(topic: str, configs: dict[str, str]) -> bytes:
+    """IncrementalAlterConfigs v0: sets `configs`."""
+    head = struct.pack(">hhi", 44, 0, 1) + CLIENT + struct.pack(">ib", 1, 2) + _string(topic) + struct.pack(">i", len(configs))
+    return head + b"".join(_string(k) + b"\x00" + _string(v) for k, v in configs.items()) + b"\x00"
+
+
 class Connection:
     def __init__(self, port: int, timeout: float = 60):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
@@ -137,6 +160,55 @@ class Connection:
         at = 4 + 2 + len(topic) + 4
         return [struct.unpack_from(">h", answer, at + 30 * place + 4)[0] for place in range(len(partitions))]
 
+    def alter(self, topic: str, **configs: str) -> None:
+        answer = self.ask(alter_topic(topic, {key.replace("_", "."): value for key, value in configs.items()}))
+        self._check(answer, 4 + 4, f"IncrementalAlterConfigs {topic}")
+
+    def end_offsets(self, topic: str, partitions) -> dict[int, int]:
+        """The end offset of each partition that answers without an error."""
+        answer = self.ask(list_offsets(topic, partitions))
+        at, offsets = 4 + 2 + len(topic) + 4, {}
+        for place in range(len(partitions)):
+            index, code, _timestamp, offset = struct.unpack_from(">ihqq", answer, at + 22 * place)
+            if code == 0:
+                offsets[index] = offset
+        return offsets
+
+    def has_records(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether a fetch at `offset` answers records without an error."""
+        answer = self.ask(fetch(topic, partition, offset))
+        # Behind the throttle time, one topic and one partition's index.
+        at = 4 + 4 + 2 + len(topic) + 4 + 4
+        code, _high, _stable, aborted = struct.unpack_from(">hqqi", answer, at)
+        (length,) = struct.unpack_from(">i", answer, at + 22 + 16 * max(aborted, 0))
+        return code == 0 and length > 0
+
+    def leaders(self) -> int:
+        """How many partitions have a leader, over all topics that metadata lists."""
+        answer, at = self.ask(every_topic()), 4
+
+        def take(form: str):
+            nonlocal at
+            found = struct.unpack_from(form, answer, at)
+            at += struct.calcsize(form)
+            return found[0]
+
+        def skip_string() -> None:
+            nonlocal at
+            at += max(take(">h"), 0)
+
+        for _ in range(take(">i")):
+            take(">i"), skip_string(), take(">i"), skip_string()
+        skip_string(), take(">i")
+        count = 0
+        for _ in range(take(">i")):
+            take(">h"), skip_string(), take(">?")
+            for _ in range(take(">i")):
+                code, _index, leader = take(">h"), take(">i"), take(">i")
+                at += 4 * take(">i")
+                at += 4 * take(">i")
+                count += code == 0 and leader >= 0
+        return count
 
     def committed(self, group: str, topic: str, partitions) -> list[int] | None:
         """The offset of each partition, -1 for none; nothing while the coordinator is not ready."""
@@ -177,6 +249,24 @@ def first_offsets(port: int, group: str, topic: str, partitions, alive, deadline
                 raise RuntimeError("the broker exited") from None
             time.sleep(retry_s)
     raise TimeoutError(f"no offsets were answered within {deadline_s} s")
+
+
+def retried(port: int, asked, alive, deadline_s: float = 300, retry_s: float = 0.001):
+    """What `asked(connection)` gives when it is first true, over as many connections as it takes, and when that was
+    (time.monotonic)."""
+    until = time.monotonic() + deadline_s
+    while time.monotonic() < until:
+        try:
+            with Connection(port) as connection:
+                while time.monotonic() < until:
+                    if answer := asked(connection):
+                        return answer, time.monotonic()
+                    time.sleep(retry_s)
+        except OSError:
+            if not alive():
+                raise RuntimeError("the broker exited") from None
+            time.sleep(retry_s)
+    raise TimeoutError(f"no answer within {deadline_s} s")
 
 
 def first_acknowledged(port: int, topic: str, alive, deadline_s: float = 120, retry_s: float = 0.001) -> float:
