@@ -15,9 +15,11 @@ use crate::metadata::store::{self, meta_properties};
 use crate::partition::producer_snapshot;
 use crate::storage::StateStore;
 use crate::storage::rocks::RocksState;
-use crate::storage::segment::checkpoint::{self, CLEANER_OFFSET_FILE, LOG_START_FILE, Offsets, RECOVERY_POINT_FILE};
+use crate::storage::segment::StorageErrorKind;
+use crate::storage::segment::checkpoint::{
+    self, CLEANER_OFFSET_FILE, LOG_START_FILE, Offsets, RECOVERY_POINT_FILE,
+};
 use crate::storage::segment::inspect::{Action, Facts, Finding, Inspected, Severity, inspect, repair};
-use crate::storage::segment::{StorageErrorKind, dir};
 
 /// Logs looked at at a time.
 const THREADS: usize = 2;

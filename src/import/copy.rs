@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::ImportError;
 use super::source::Source;
-use crate::storage::segment::checkpoint::{self, CLEANER_OFFSET_FILE, LOG_START_FILE, Offsets, RECOVERY_POINT_FILE};
+use crate::storage::segment::checkpoint::{
+    self, CLEANER_OFFSET_FILE, LOG_START_FILE, Offsets, RECOVERY_POINT_FILE,
+};
 use crate::storage::segment::dir::{self, SWAP_SUFFIX, parse_segment_name};
 
 const SMALL_FILES: [&str; 2] = ["leader-epoch-checkpoint", "partition.metadata"];

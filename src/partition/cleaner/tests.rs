@@ -47,7 +47,11 @@ impl Logs for One {
 }
 
 /// A cleaner with `memory` bytes for tables; without `index` the one it asks for fails.
-fn cleaner(bench: &Bench, memory: usize, index: Option<Arc<MemoryKeyIndex>>) -> (Arc<Cleaner>, Arc<Mutex<Arc<Partition>>>) {
+fn cleaner(
+    bench: &Bench,
+    memory: usize,
+    index: Option<Arc<MemoryKeyIndex>>,
+) -> (Arc<Cleaner>, Arc<Mutex<Arc<Partition>>>) {
     let mut config = BrokerConfig::load(&Sources::default()).unwrap().config.cleaner;
     config.dedupe_buffer_bytes = memory;
     let partition = Arc::new(Mutex::new(bench.partition.clone()));
@@ -91,7 +95,8 @@ fn stored(partition: &Partition) -> Written {
 
 /// What Kafka's rules leave: below `end` the latest decided record of each key, above it everything.
 fn expected(written: &Written, aborted: &Written, end: i64) -> Written {
-    let superseded = |at: i64, key: u8| written.range(at + 1..end.max(at + 1)).any(|(_, (other, _))| *other == key);
+    let superseded =
+        |at: i64, key: u8| written.range(at + 1..end.max(at + 1)).any(|(_, (other, _))| *other == key);
     let kept = written.iter().filter(|(at, (key, _))| **at >= end || !superseded(**at, *key));
     kept.chain(aborted.range(end..)).map(|(at, record)| (*at, *record)).collect()
 }
@@ -135,7 +140,8 @@ fn follow(steps: Vec<Step>, index: bool, memory: usize) -> Result<(), TestCaseEr
     for step in steps {
         match step {
             Step::Put(records) => {
-                let at = bench.partition.append(&batch(BatchBuilder::new(), &records), 0).unwrap().base_offset;
+                let at =
+                    bench.partition.append(&batch(BatchBuilder::new(), &records), 0).unwrap().base_offset;
                 written.extend((at..).zip(records));
             }
             Step::Transaction { records, rolled, committed } => {

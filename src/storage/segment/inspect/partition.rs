@@ -264,7 +264,9 @@ impl Look<'_> {
                     }
                     let covered: Vec<i64> =
                         ends.range(header.base_offset..=header.last_offset()).copied().collect();
-                    covered.iter().for_each(|offset| drop(ends.remove(offset)));
+                    covered.iter().for_each(|offset| {
+                        ends.remove(offset);
+                    });
                     indexes.batch(position, &header)?;
                     let marker = marker(file, position, &header)?;
                     derived.extend(self.open.batch(&header, marker.as_ref()));
