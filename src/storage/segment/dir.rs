@@ -43,12 +43,12 @@ pub fn segment_path(dir: &Path, base_offset: i64, extension: &str) -> PathBuf {
 }
 
 /// The file that is there while a segment that begins at `base_offset` takes the place of everything up to below
-/// `end_offset`.
-pub fn replaced_path(dir: &Path, base_offset: i64, end_offset: i64) -> PathBuf {
-    segment_path(dir, base_offset, &format!(".{end_offset:020}{SWAP_SUFFIX}"))
+/// `end_offset`; `suffix` is [`CLEANED_SUFFIX`] or [`SWAP_SUFFIX`].
+pub fn replaced_path(dir: &Path, base_offset: i64, end_offset: i64, suffix: &str) -> PathBuf {
+    segment_path(dir, base_offset, &format!(".{end_offset:020}{suffix}"))
 }
 
-/// The end offset in the extension of a [`replaced_path`].
+/// The end offset in the extension of a [`replaced_path`] with [`SWAP_SUFFIX`].
 pub fn replaced_end(extension: &str) -> Option<i64> {
     let digits = extension.strip_prefix('.')?.strip_suffix(SWAP_SUFFIX)?;
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(parse_segment_name("leader-epoch-checkpoint"), None);
         assert_eq!(parse_segment_name("é000000000000000042.log"), None);
         assert_eq!(segment_path(Path::new("d"), 42, ".log"), Path::new("d/00000000000000000042.log"));
-        let path = replaced_path(Path::new("d"), 42, 99);
+        let path = replaced_path(Path::new("d"), 42, 99, SWAP_SUFFIX);
         let name = path.file_name().and_then(|name| name.to_str()).unwrap();
         assert_eq!(name, "00000000000000000042.00000000000000000099.swap");
         assert_eq!(parse_segment_name(name).and_then(|(_, extension)| replaced_end(extension)), Some(99));

@@ -38,15 +38,15 @@
 //! # Files and crashes
 //!
 //! ```text
-//! 1  <base>.{log,index,timeindex,txnindex}.cleaned are written and synced, then the directory
-//! 2  <base>.<end>.swap is made: an empty file, whose name says what range is replaced
-//! 3  .cleaned becomes .swap, the .log last; the directory is synced: from here on the new segment counts
-//! 4  the old files become .deleted, .swap becomes the final name; the directory is synced
-//! 5  <base>.<end>.swap is removed
+//! 1  <base>.{log,index,timeindex,txnindex}.cleaned are written and synced, with them <base>.<end>.cleaned, an empty file
+//!    whose name says what range is replaced; then the directory is synced
+//! 2  .cleaned becomes .swap, the .log last; the directory is synced: from here on the new segment counts
+//! 3  the old files become .deleted, .swap becomes the final name; the directory is synced
+//! 4  <base>.<end>.swap is removed
 //! ```
 //!
 //! A start that finds a `.cleaned` file throws the rewrite away, one that finds only `.swap` files finishes it, whatever part
-//! of step 4 reached the disk. So that the names tell which, the new segment has a `.txnindex`, if need be an empty one,
+//! of step 3 reached the disk. So that the names tell which, the new segment has a `.txnindex`, if need be an empty one,
 //! whenever the one whose name it takes had. Nobody reads the log through its old files in between: that is the caller's
 //! lock. Readers that already hold an old file go on with it.
 
@@ -64,6 +64,8 @@ mod transactions;
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

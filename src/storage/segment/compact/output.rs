@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::super::dir::{CLEANED_SUFFIX, FileKind, segment_path};
+use super::super::dir::{CLEANED_SUFFIX, FileKind, replaced_path, segment_path};
 use super::super::error::StorageError;
 use super::super::files::LogDir;
 use super::super::index::Entry;
@@ -34,6 +34,8 @@ pub(super) struct CleanedFiles {
     pub dir: Arc<LogDir>,
     pub entries: Arc<File>,
     pub base: i64,
+    /// First offset behind what the segment takes the place of.
+    pub end: i64,
     /// Kinds of the files that exist under a `.cleaned` name.
     pub made: Vec<FileKind>,
     /// They are no longer `.cleaned`, and no longer this one's to remove.
@@ -42,28 +44,32 @@ pub(super) struct CleanedFiles {
 
 impl CleanedFiles {
     /// Begins a rewrite to the segment `base`.
-    fn begin(dir: &Arc<LogDir>, entries: &Arc<File>, base: i64) -> Result<Self, CompactError> {
+    fn begin(dir: &Arc<LogDir>, entries: &Arc<File>, base: i64, end: i64) -> Result<Self, CompactError> {
         if !dir.begin_rewrite() {
             return Err(CompactError::Busy { path: dir.path.clone() });
         }
-        Ok(Self { dir: dir.clone(), entries: entries.clone(), base, made: Vec::new(), given_up: false })
+        Ok(Self { dir: dir.clone(), entries: entries.clone(), base, end, made: Vec::new(), given_up: false })
     }
 
-    /// Path of the `.cleaned` file of a kind.
+    /// Path of the `.cleaned` file of a kind. The directory's is the empty file whose name tells the range.
     pub fn path(&self, kind: FileKind) -> PathBuf {
-        segment_path(&self.dir.path, self.base, &format!("{}{CLEANED_SUFFIX}", kind.extension()))
+        self.path_with(kind, CLEANED_SUFFIX)
+    }
+
+    /// The same with another suffix.
+    pub fn path_with(&self, kind: FileKind, suffix: &str) -> PathBuf {
+        match kind {
+            FileKind::Directory => replaced_path(&self.dir.path, self.base, self.end, suffix),
+            kind => segment_path(&self.dir.path, self.base, &format!("{}{suffix}", kind.extension())),
+        }
     }
 
     fn create(&mut self, kind: FileKind) -> Result<File, StorageError> {
         let path = self.path(kind);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(
-            &self.entries,
-            path.file_name().unwrap_or_default(),
-            flags,
-            Mode::from_raw_mode(0o644),
-        )
-        .map_err(|error| StorageError::io("create", &path, error.into()))?;
+        let name = path.file_name().unwrap_or_default();
+        let file = rustix::fs::openat(&self.entries, name, flags, Mode::from_raw_mode(0o644))
+            .map_err(|error| StorageError::io("create", &path, error.into()))?;
         self.made.push(kind);
         steps::created(&path);
         Ok(File::from(file))
@@ -165,10 +171,10 @@ impl Output {
     pub fn create(
         dir: &Arc<LogDir>,
         entries: &Arc<File>,
-        base: i64,
+        (base, end): (i64, i64),
         buffer: Vec<u8>,
     ) -> Result<Self, CompactError> {
-        let mut files = CleanedFiles::begin(dir, entries, base)?;
+        let mut files = CleanedFiles::begin(dir, entries, base, end)?;
         let log = files.create(FileKind::Log)?;
         Ok(Self { files, log, buffer, written: 0, synced: 0 })
     }
@@ -269,6 +275,7 @@ impl Output {
                 .and_then(|()| file.sync_all())
                 .map_err(|source| StorageError::io("write", &path, source))?;
         }
+        self.files.create(FileKind::Directory)?;
         let path = self.files.path(FileKind::Log);
         // Retention by time goes by it where records have no timestamps.
         self.log

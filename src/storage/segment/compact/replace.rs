@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::super::dir::{CLEANED_SUFFIX, FileKind, SWAP_SUFFIX, replaced_path, segment_path};
+use super::super::dir::{FileKind, SWAP_SUFFIX, segment_path};
 use super::super::error::StorageError;
 use super::super::log::Log;
 use super::super::sealed::Sealed;
 use super::super::trim::EXTENSIONS;
 use super::super::txn_index::TxnIndex;
 use super::error::CompactError;
+use super::output::CleanedFiles;
 use super::round::Rewritten;
 use super::source::Group;
 use super::steps;
@@ -36,26 +37,20 @@ impl Log {
         let Some(first) = self.place_of(&rewritten) else {
             return Err(CompactError::Changed { path: self.dir.path.clone() });
         };
-        let names = Names {
-            dir: self.dir.path.clone(),
-            base: rewritten.files.base,
-            end: rewritten.group.next_offset(),
-        };
         self.entries.mark_written();
-        let committed = names.commit(&rewritten.files.made).map_err(|error| {
-            // What is renamed is no longer removed with the rest.
-            if let Err(error) = names.undo(&rewritten.files.made) {
+        if let Err(error) = commit(&rewritten.files) {
+            if let Err(error) = undo(&rewritten.files) {
                 tracing::warn!(%error, "a swap could not be undone, the log stops");
                 self.dir.stop();
+                // What is renamed must not lose the rest, which tells that it does not count.
                 rewritten.files.given_up = true;
             }
-            error
-        });
-        committed?;
+            return Err(error.into());
+        }
         rewritten.files.given_up = true;
         // The new names are as good as durable or not at all: nobody may append before that is known.
         let swapped =
-            self.entries.sync().map(|()| steps::synced()).and_then(|()| self.swap(&names, &rewritten, first));
+            self.entries.sync().map(|()| steps::synced()).and_then(|()| self.swap(&rewritten, first));
         if swapped.is_err() {
             self.dir.stop();
         }
@@ -76,27 +71,29 @@ impl Log {
         (same && self.bound(first + segments.len() - 1) == rewritten.group.next_offset()).then_some(first)
     }
 
-    fn swap(&mut self, names: &Names, rewritten: &Rewritten, first: usize) -> Result<Replaced, StorageError> {
+    fn swap(&mut self, rewritten: &Rewritten, first: usize) -> Result<Replaced, StorageError> {
+        let files = &rewritten.files;
         let Group { segments } = &rewritten.group;
         let mut replaced = Replaced::default();
         for segment in segments {
             for extension in EXTENSIONS {
-                let path = segment_path(&names.dir, segment.base, extension);
+                let path = segment_path(&self.dir.path, segment.base, extension);
                 replaced.deleted.extend(steps::rename_deleted(&path)?);
             }
         }
         let old = first..first + segments.len();
         self.sealed[old.clone()].iter().flat_map(Sealed::handles).for_each(|handle| handle.retire());
         self.entries.mark_written();
-        for kind in &rewritten.files.made {
-            steps::rename(&names.swap(*kind), &segment_path(&names.dir, names.base, kind.extension()))?;
+        for kind in files.made.iter().filter(|kind| **kind != FileKind::Directory) {
+            let name = segment_path(&self.dir.path, files.base, kind.extension());
+            steps::rename(&files.path_with(*kind, SWAP_SUFFIX), &name)?;
         }
         self.entries.sync()?;
         steps::synced();
-        steps::remove(&names.replaced())?;
+        steps::remove(&files.path_with(FileKind::Directory, SWAP_SUFFIX))?;
         self.entries.mark_written();
-        let txn = if rewritten.files.made.contains(&FileKind::TxnIndex) {
-            let checked = TxnIndex::open(&self.dir, names.base, names.end)?;
+        let txn = if files.made.contains(&FileKind::TxnIndex) {
+            let checked = TxnIndex::open(&self.dir, files.base, files.end)?;
             if let Some(lost_from) = checked.lost_from {
                 let reason = format!("aborted transactions from {lost_from} on are lost");
                 return Err(StorageError::corrupt(&checked.index.file().path(), 0, reason));
@@ -105,48 +102,27 @@ impl Log {
         } else {
             None
         };
-        let sealed = Sealed::rewritten(names.base, rewritten.size, rewritten.newest, txn);
+        let sealed = Sealed::rewritten(files.base, rewritten.size, rewritten.newest, txn);
         self.sealed.splice(old, [sealed]);
         replaced.merged = segments[1..].iter().map(|segment| segment.base).collect();
         Ok(replaced)
     }
 }
 
-/// The names a swap goes through.
-struct Names {
-    dir: PathBuf,
-    base: i64,
-    end: i64,
+/// From `.cleaned` to `.swap`. The `.log` is the first of the files made, and the last to go; as long as anything is
+/// `.cleaned`, the rest counts for nothing.
+fn commit(files: &CleanedFiles) -> Result<(), StorageError> {
+    files
+        .made
+        .iter()
+        .rev()
+        .try_for_each(|kind| steps::rename(&files.path(*kind), &files.path_with(*kind, SWAP_SUFFIX)))
 }
 
-impl Names {
-    fn with(&self, kind: FileKind, suffix: &str) -> PathBuf {
-        segment_path(&self.dir, self.base, &format!("{}{suffix}", kind.extension()))
+/// Takes back a commit that failed, while the `.log` is still `.cleaned`.
+fn undo(files: &CleanedFiles) -> Result<(), StorageError> {
+    for kind in files.made.iter().filter(|kind| **kind != FileKind::Log) {
+        steps::remove(&files.path_with(*kind, SWAP_SUFFIX))?;
     }
-
-    fn cleaned(&self, kind: FileKind) -> PathBuf {
-        self.with(kind, CLEANED_SUFFIX)
-    }
-
-    fn swap(&self, kind: FileKind) -> PathBuf {
-        self.with(kind, SWAP_SUFFIX)
-    }
-
-    fn replaced(&self) -> PathBuf {
-        replaced_path(&self.dir, self.base, self.end)
-    }
-
-    /// From `.cleaned` to `.swap`. The `.log` is the first of `made`, and the last to go: as long as it is there, the rest
-    /// counts for nothing.
-    fn commit(&self, made: &[FileKind]) -> Result<(), StorageError> {
-        steps::create(&self.replaced())?;
-        made.iter().rev().try_for_each(|kind| steps::rename(&self.cleaned(*kind), &self.swap(*kind)))
-    }
-
-    /// Takes back a commit that failed, while the `.log` is still `.cleaned`.
-    fn undo(&self, made: &[FileKind]) -> Result<(), StorageError> {
-        made.iter().try_for_each(|kind| steps::remove(&self.swap(*kind)))?;
-        steps::remove(&self.replaced())?;
-        steps::sync_dir(&self.dir)
-    }
+    steps::sync_dir(&files.dir.path)
 }

@@ -101,7 +101,7 @@ impl Round {
             write_buffer: &mut self.write_buffer,
             context,
             superseded,
-            base,
+            range: (base, group.next_offset()),
             figures: Figures::default(),
             indexes: Indexes::new(base, &self.source.config),
             output: None,
@@ -139,7 +139,8 @@ struct Step<'a, S: ?Sized> {
     write_buffer: &'a mut Vec<u8>,
     context: &'a Context<'a>,
     superseded: &'a S,
-    base: i64,
+    /// Base offset of the group, and the first offset behind it.
+    range: (i64, i64),
     figures: Figures,
     indexes: Indexes,
     /// `None` as long as the new segment would be the same as the old.
@@ -151,7 +152,7 @@ struct Step<'a, S: ?Sized> {
 impl<S: Superseded + ?Sized> Step<'_, S> {
     fn begin_output(&mut self) -> Result<(), CompactError> {
         let buffer = std::mem::take(self.write_buffer);
-        self.output = Some(Output::create(&self.source.dir, &self.source.entries, self.base, buffer)?);
+        self.output = Some(Output::create(&self.source.dir, &self.source.entries, self.range, buffer)?);
         Ok(())
     }
 
@@ -199,7 +200,7 @@ impl<S: Superseded + ?Sized> Step<'_, S> {
                 .map_err(|error| refused(error, &path, batch.position))?;
             if written != Written::Same && self.output.is_none() {
                 let buffer = std::mem::take(self.write_buffer);
-                let output = Output::create(&self.source.dir, &self.source.entries, self.base, buffer)?;
+                let output = Output::create(&self.source.dir, &self.source.entries, self.range, buffer)?;
                 let output = self.output.insert(output);
                 // Only a group of one segment gets here: up to this batch, the new file is the old.
                 while batch.position > 0 && output.copy_from(&file, batch.position)? {

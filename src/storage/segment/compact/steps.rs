@@ -18,9 +18,12 @@ pub enum Done {
 }
 
 #[cfg(test)]
+type Watch = Option<Box<dyn FnMut(&Done)>>;
+
+#[cfg(test)]
 thread_local! {
     /// Who watches the steps of this thread.
-    pub static WATCH: std::cell::RefCell<Option<Box<dyn FnMut(&Done)>>> = const { std::cell::RefCell::new(None) };
+    pub static WATCH: std::cell::RefCell<Watch> = const { std::cell::RefCell::new(None) };
 }
 
 #[cfg(test)]
@@ -52,13 +55,6 @@ pub fn removed(path: &Path) {
 /// The directory was synced.
 pub fn synced() {
     did(Done::Synced);
-}
-
-/// Makes an empty file.
-pub fn create(path: &Path) -> Result<(), StorageError> {
-    fs::File::create(path).map_err(|source| StorageError::io("create", path, source))?;
-    created(path);
-    Ok(())
 }
 
 /// Renames a file over whatever has the name.
