@@ -42,7 +42,9 @@ impl Target {
             return Err(refuse(format!("the name of a complete snapshot does not end in {PARTIAL_SUFFIX}")));
         }
         let within = data_dir.join(WITHIN);
-        if parent == within {
+        // Whichever way the path leads there, it need not exist yet.
+        let above = parent.parent().and_then(|above| above.canonicalize().ok());
+        if parent.file_name().is_some_and(|name| name == WITHIN) && above.as_deref() == Some(data_dir) {
             make_dir(&within)?;
         }
         let parent =
@@ -255,8 +257,10 @@ mod tests {
             fs::create_dir_all(data.join(inside).parent().unwrap()).unwrap();
             assert!(refused(&data.join(inside), &data).contains("data/snapshots"), "{inside}");
         }
-        let to = data.join("snapshots/copy");
-        assert_eq!(Target::prepare(&to, &data).unwrap().publish().unwrap(), to);
+        let (to, link) = (data.join("snapshots/copy"), place.join("link"));
+        std::os::unix::fs::symlink(&data, &link).unwrap();
+        let target = Target::prepare(&link.join("snapshots/copy"), &data).unwrap();
+        assert_eq!(target.publish().unwrap(), to);
     }
 
     #[test]
