@@ -1,9 +1,10 @@
-"""Records the data directory that `tests/it/migration` imports: `python -m migration.record ARCHIVE` in this folder's parent."""
+"""Records the data directory that `tests/it/migration.rs` imports, and which offsets Kafka served from it.
+
+In the folder above: `PYTHONPATH=. python -m migration.record ../tests/golden/kafka-4.3.1-data`
+"""
 
 from __future__ import annotations
 
-import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,22 +19,36 @@ def java(what: str, *arguments) -> list:
     return ["java", "-Xmx512m", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={libs / 'log4j2.xml'}", "-cp", f"{libs / 'libs'}/*", what, *arguments]
 
 
-def main(archive: Path) -> None:
+def ranges(offsets: list[int]) -> str:
+    """Ascending offsets as `first-last` of each run, separated by commas."""
+    runs: list[list[int]] = []
+    for offset in offsets:
+        if runs and runs[-1][1] == offset - 1:
+            runs[-1][1] = offset
+        else:
+            runs.append([offset, offset])
+    return ",".join(f"{first}-{last}" for first, last in runs)
+
+
+def lines(read: dict[str, dict[str, list[int]]]) -> str:
+    return "".join(f"{isolation} {partition}: {ranges(offsets)}\n" for isolation, found in read.items() for partition, offsets in sorted(found.items()))
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home:
         kafka = source.ApacheKafka(Path(home) / "kafka", java=java)
         kafka.start()
         try:
             source.fill(kafka.bootstrap, kafka.log_dir)
-            expected = {isolation: source.records(kafka.bootstrap, isolation) for isolation in (source.COMMITTED, source.UNCOMMITTED)}
-            told = {"records": {of: {at: [list(map(str, row[:2])) for row in rows] for at, rows in read.items()} for of, read in expected.items()}}
-            told |= {"configs": source.configs(kafka.bootstrap), "ids": source.topic_ids(kafka.bootstrap)}
+            read = {isolation: source.records(kafka.bootstrap, isolation) for isolation in (source.COMMITTED, source.UNCOMMITTED)}
         finally:
             kafka.stop()
         assert (kafka.log_dir / ".kafka_cleanshutdown").exists()
-        if len(sys.argv) > 2:
-            shutil.copytree(kafka.log_dir, sys.argv[2])
-        subprocess.run(["tar", "-cJSf", archive, "-C", kafka.directory, "data"], check=True)
-        Path(f"{archive}.json").write_text(json.dumps(told, indent=1))
+        offsets = {isolation: {of: [row[0] for row in rows] for of, rows in found.items()} for isolation, found in read.items()}
+        (folder / "expected.txt").write_text(lines(offsets))
+        words = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--exclude=*-delete"]
+        subprocess.run(["tar", *words, "-czf", folder / "data.tar.gz", "-C", kafka.directory, "data"], check=True)
 
 
 if __name__ == "__main__":

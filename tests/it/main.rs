@@ -4,6 +4,7 @@ mod data;
 mod disk;
 mod groups;
 mod hostile;
+mod migration;
 mod restart;
 mod snapshots;
 mod support;

@@ -114,7 +114,8 @@ mod tests {
         for (stored, faults) in [
             (vec![derived[0]], 1),
             (vec![], 2),
-            (vec![entry(1, 0, 4, 6), derived[1]], 1),
+            (vec![entry(1, 0, 4, 6), derived[1]], 2),
+            (vec![entry(1, 0, 4, 4), derived[1]], 1),
             (vec![entry(1, 1, 4, 5), derived[1]], 1),
             (vec![entry(3, 0, 4, 5), derived[1]], 2),
             (vec![derived[0], entry(5, 3, 7, 8), derived[1]], 1),

@@ -74,6 +74,7 @@ pub fn inspect(path: &Path, facts: &Facts<'_>) -> Result<Inspected, StorageError
         epochs: None,
         last_epoch: -1,
         epochs_rise: true,
+        confirmed_epochs: BTreeSet::new(),
         strange_epochs: Vec::new(),
         first_base: 0,
         last: None,
@@ -112,6 +113,8 @@ struct Look<'a> {
     epochs: Option<LeaderEpochs>,
     last_epoch: i32,
     epochs_rise: bool,
+    /// Epochs of the file that some batch confirms.
+    confirmed_epochs: BTreeSet<i32>,
     /// Batches whose leader epoch is another than the file says: segment, position, header, epoch by the file.
     strange_epochs: Vec<(i64, u64, BatchHeader, i32)>,
     first_base: i64,
@@ -262,11 +265,10 @@ impl Look<'_> {
                             self.open.lost_marker(entry.producer_id);
                         }
                     }
-                    let covered: Vec<i64> =
-                        ends.range(header.base_offset..=header.last_offset()).copied().collect();
-                    covered.iter().for_each(|offset| {
-                        ends.remove(offset);
-                    });
+                    let held = header.base_offset..=header.last_offset();
+                    while let Some(offset) = ends.range(held.clone()).next().copied() {
+                        ends.remove(&offset);
+                    }
                     indexes.batch(position, &header)?;
                     let marker = marker(file, position, &header)?;
                     derived.extend(self.open.batch(&header, marker.as_ref()));
@@ -324,12 +326,23 @@ impl Look<'_> {
         if let Some(epochs) = &self.epochs {
             let first = epochs.entries().first().map_or(i64::MIN, |entry| entry.start_offset);
             let stored = epochs.epoch_for(header.base_offset);
-            if header.base_offset >= first && stored != epoch && self.strange_epochs.len() < FINDINGS_MAX {
+            if stored == epoch {
+                self.confirmed_epochs.insert(epoch);
+            } else if header.base_offset >= first && self.strange_epochs.len() < FINDINGS_MAX {
                 self.strange_epochs.push((base, position, header, stored));
             }
         }
         self.last = Some(Last { base, position, header, earliest: self.end });
         self.end = header.last_offset().saturating_add(1);
+    }
+
+    /// Whether the file is to blame for a batch whose epoch it does not have. The batch is, when epochs go back, or when it
+    /// alone has an epoch of which the file knows nothing.
+    fn is_by_file(&self, (_, _, header, stored): &(i64, u64, BatchHeader, i32)) -> bool {
+        let epoch = header.partition_leader_epoch;
+        let entries = self.epochs.iter().flat_map(|epochs| epochs.entries());
+        let is_known = entries.into_iter().any(|entry| entry.epoch == epoch);
+        self.epochs_rise && (is_known || !self.confirmed_epochs.contains(stored))
     }
 
     /// What only the whole log shows.
@@ -338,7 +351,7 @@ impl Look<'_> {
         let strange = std::mem::take(&mut self.strange_epochs);
         if self.epochs.is_none() && self.out.batches > 0 && !epochs_path.exists() {
             self.add(Finding::note(epochs_path, "it is missing; the next start makes it from the batches"));
-        } else if let Some((_, _, header, stored)) = strange.first().filter(|_| self.epochs_rise) {
+        } else if let Some((_, _, header, stored)) = strange.iter().find(|strange| self.is_by_file(strange)) {
             let what = format!("epoch {stored} where the batch has {}", header.partition_leader_epoch);
             let finding = Finding::damage(epochs_path, what, Action::SetAside);
             self.add(finding.of(header.base_offset, header.last_offset()));

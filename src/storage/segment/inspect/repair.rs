@@ -27,7 +27,9 @@ pub fn repair(dir: &Path, findings: &[Finding], index_interval: u32) -> Result<V
         match &finding.action {
             Action::Nothing => {}
             Action::Log { base, edit } => edits.entry(*base).or_default().push(edit),
-            Action::Indexes { base } => drop(indexes.insert(*base)),
+            Action::Indexes { base } => {
+                indexes.insert(*base);
+            }
             Action::Aborted { base, entries } => {
                 let path = segment_path(dir, *base, ".txnindex");
                 let mut bytes = Vec::new();
