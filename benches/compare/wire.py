@@ -193,9 +193,12 @@ class Connection:
             at += struct.calcsize(form)
             return found[0]
 
-        def skip_string() -> None:
+        def skip(size: int) -> None:
             nonlocal at
-            at += max(take(">h"), 0)
+            at += size
+
+        def skip_string() -> None:
+            skip(max(take(">h"), 0))
 
         for _ in range(take(">i")):
             take(">i"), skip_string(), take(">i"), skip_string()
@@ -205,8 +208,8 @@ class Connection:
             take(">h"), skip_string(), take(">?")
             for _ in range(take(">i")):
                 code, _index, leader = take(">h"), take(">i"), take(">i")
-                at += 4 * take(">i")
-                at += 4 * take(">i")
+                skip(4 * take(">i"))
+                skip(4 * take(">i"))
                 count += code == 0 and leader >= 0
         return count
 
