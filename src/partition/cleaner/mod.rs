@@ -38,7 +38,7 @@ use self::metrics::CleanerMetrics;
 use self::progress::Progress;
 use self::throttle::Throttle;
 use super::Partition;
-use super::key_index::{CatchUp, CatchUpError, catch_up};
+use super::key_index::{CatchUp, CatchUpError, catch_up, check_position};
 use crate::config::CleanerConfig;
 use crate::storage::key_index::{KeyIndex, KeyIndexError};
 use crate::storage::segment::StorageError;
@@ -81,6 +81,8 @@ struct State {
     retry_at: HashMap<Key, Instant>,
     /// Rows of keys below were removed from the index.
     swept: HashMap<Key, i64>,
+    /// The index of these was held against the log once since the start.
+    checked: HashSet<Key>,
 }
 
 /// Compacts logs.
@@ -170,11 +172,18 @@ impl Cleaner {
             let (partition, candidate) = surveyed.swap_remove(place);
             self.clean(&partition, &candidate, now_ms);
         }
+        let mut indexed = false;
         for (partition, _) in surveyed {
             if self.throttle.is_stopping() {
                 return;
             }
-            self.index_waiting(&partition);
+            indexed |= self.index_waiting(&partition);
+        }
+        if indexed
+            && let Ok(index) = self.logs.key_index()
+            && let Err(error) = index.flush()
+        {
+            warn!(%error, "the key index could not write what it holds in memory");
         }
     }
 
@@ -294,12 +303,10 @@ impl Cleaner {
     /// Forgets what is noted of partitions that are no longer compacted.
     fn forget_missing(&self, surveyed: &[(Arc<Partition>, Candidate)]) {
         let mut state = self.state.lock();
-        if state.retry_at.is_empty() && state.swept.is_empty() {
-            return;
-        }
         let there: HashSet<Key> = surveyed.iter().map(|(partition, _)| key(partition)).collect();
         state.retry_at.retain(|key, _| there.contains(key));
         state.swept.retain(|key, _| there.contains(key));
+        state.checked.retain(|key| there.contains(key));
     }
 
     /// Removes keys from the index whose latest record is no longer in the log, once the log start has moved.
@@ -330,33 +337,43 @@ impl Cleaner {
         }
     }
 
-    /// Indexes in the background what has piled up.
-    fn index_waiting(&self, partition: &Arc<Partition>) {
+    /// Indexes in the background what has piled up; true if something was indexed.
+    fn index_waiting(&self, partition: &Arc<Partition>) -> bool {
         if !partition.config().key_index {
-            return;
+            return false;
         }
-        let Ok(index) = self.logs.key_index() else { return };
-        let indexed = match index.position(partition.id().into()) {
-            Ok(position) => position.map_or(0, |position| position.upto),
-            Err(error) => {
-                debug!(partition = %partition.id(), %error, "the key index does not answer");
-                return;
-            }
-        };
-        let indexable = partition.indexable();
-        if indexable.end - indexed.max(indexable.start) < UNINDEXED_RECORDS {
-            return;
-        }
-        match self.index_partition(partition, &*index) {
-            Ok(_) => {}
+        let Ok(index) = self.logs.key_index() else { return false };
+        match self.index_if_behind(partition, &*index) {
+            Ok(indexed) => indexed,
             Err(error @ CatchUpError::Damaged { .. }) => {
                 error!(partition = %partition.id(), error = chain(&error), "the log is damaged: the index of its keys ends there");
                 self.state.lock().uncleanable.insert(key(partition), 0);
+                false
             }
             Err(error) => {
-                warn!(partition = %partition.id(), error = chain(&error), "keys could not be indexed")
+                warn!(partition = %partition.id(), error = chain(&error), "keys could not be indexed");
+                false
             }
         }
+    }
+
+    fn index_if_behind(
+        &self,
+        partition: &Arc<Partition>,
+        index: &dyn KeyIndex,
+    ) -> Result<bool, CatchUpError> {
+        // What does not fit the log is found right after the start: later the log might have grown over it.
+        let is_first = self.state.lock().checked.insert(key(partition));
+        let position = match is_first {
+            true => check_position(partition, index)?.0,
+            false => index.position(partition.id().into())?,
+        };
+        let indexable = partition.indexable();
+        let indexed = position.map_or(indexable.start, |position| position.upto.max(indexable.start));
+        if indexable.end - indexed < UNINDEXED_RECORDS {
+            return Ok(false);
+        }
+        self.index_partition(partition, index)
     }
 
     /// Brings the index of a partition up to date; false if it was told to stop.
