@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::data::fetch_session::FetchSessions;
 use super::metrics::ApiMetrics;
+use crate::broker::retention_clock::RetentionClock;
 use crate::config::{BrokerConfig, TopicConfig, TopicOverrides};
 use crate::groups::coordinator::Coordinator;
 use crate::metadata::{Controller, MetadataImage, ProducerIds, Topic};
@@ -34,6 +35,8 @@ pub struct Services {
     pub fetch_sessions: FetchSessions,
     /// Counters per API.
     pub metrics: ApiMetrics,
+    /// The time that deletions go by.
+    pub retention_clock: RetentionClock,
 }
 
 impl Services {

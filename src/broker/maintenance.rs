@@ -146,6 +146,8 @@ fn pass(services: &Services, due: Due) -> Vec<Doomed> {
     if due.offsets {
         services.groups.expire();
     }
+    // A clock that jumped ahead must not make fresh data old.
+    let retention_ms = due.retention.then(|| services.retention_clock.now_ms());
     let open = services.partitions.all_open();
     let mut appended_bytes = 0;
     for partition in &open {
@@ -154,8 +156,8 @@ fn pass(services: &Services, due: Due) -> Vec<Doomed> {
         if due.expiry {
             partition.expire_producers(now_ms, services.config.producer_id_expiration_ms);
         }
-        if due.retention {
-            let files = partition.apply_retention(now_ms);
+        if let Some(retention_ms) = retention_ms {
+            let files = partition.apply_retention(retention_ms);
             if !files.is_empty() {
                 let delay = Duration::from_millis(partition.config().file_delete_delay_ms);
                 doomed.push(Doomed { at: Instant::now() + delay, files });

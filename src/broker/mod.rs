@@ -7,6 +7,7 @@ pub mod journal_metrics;
 pub mod lag;
 pub mod maintenance;
 pub mod metrics;
+pub mod retention_clock;
 pub mod topic_logs;
 pub mod transaction_metrics;
 pub mod transactions;
@@ -49,6 +50,7 @@ use crate::transactions::coordinator::metrics::TransactionMetrics;
 
 use data_dir::DataDir;
 use journal_metrics::JournalMetrics;
+use retention_clock::RetentionClock;
 use topic_logs::TopicLogs;
 
 /// Log files kept open when idle; files that are being written stay open beyond it.
@@ -144,6 +146,7 @@ impl Broker {
             checkpoints,
             controller,
             config,
+            retention_clock: RetentionClock::default(),
         });
         let exposed = Arc::new(Exposed { registry: metrics, ready: AtomicBool::new(false) });
         let mut broker = Broker {

@@ -112,6 +112,7 @@ impl InProcess {
             checkpoints: Checkpoints::new(data_dir.path()),
             controller,
             config,
+            retention_clock: Default::default(),
         });
         let new = NewTopic { name: "topic".into(), partitions, overrides: Overrides::default() };
         let topic = runtime.block_on(services.controller.create_topics(vec![new])).remove(0).unwrap();

@@ -1,5 +1,6 @@
 //! Records in and out.
 
+mod damage;
 mod delete_records;
 mod fetch;
 mod fetch_sessions;
