@@ -11,6 +11,7 @@ use crate::metadata::{Controller, MetadataImage, ProducerIds, Topic};
 use crate::partition::checkpoints::{Checkpoints, Known};
 use crate::partition::key_index::KeyIndexes;
 use crate::partition::registry::{OpenError, Wanted};
+use crate::partition::retention_clock::RetentionClock;
 use crate::partition::{Partition, PartitionId, Registry};
 use crate::storage::segment::StorageError;
 use crate::transactions::coordinator::Coordinator as Transactions;
@@ -37,6 +38,8 @@ pub struct Services {
     pub fetch_sessions: FetchSessions,
     /// Counters per API.
     pub metrics: ApiMetrics,
+    /// The time that deletions go by.
+    pub retention_clock: RetentionClock,
 }
 
 impl Services {

@@ -87,7 +87,7 @@ impl Logs for CompactedLogs {
     }
 
     fn now_ms(&self) -> i64 {
-        self.services.upgrade().map_or(0, |services| services.now_ms())
+        self.services.upgrade().map_or(0, |services| services.retention_clock.now_ms())
     }
 
     fn remove_later(&self, files: Vec<PathBuf>, after: Duration) {

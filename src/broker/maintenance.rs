@@ -127,6 +127,8 @@ fn pass(services: &Services, due: Due) {
     if due.offsets {
         services.groups.expire();
     }
+    // A clock that jumped ahead must not make fresh data old.
+    let retention_ms = due.retention.then(|| services.retention_clock.now_ms());
     let open = services.partitions.all_open();
     let mut appended_bytes = 0;
     for partition in &open {
@@ -135,8 +137,8 @@ fn pass(services: &Services, due: Due) {
         if due.expiry {
             partition.expire_producers(now_ms, services.config.producer_id_expiration_ms);
         }
-        if due.retention {
-            let files = partition.apply_retention(now_ms);
+        if let Some(retention_ms) = retention_ms {
+            let files = partition.apply_retention(retention_ms);
             let delay = Duration::from_millis(partition.config().file_delete_delay_ms);
             services.partitions.doomed().add(files, now, delay);
         }

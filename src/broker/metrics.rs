@@ -24,6 +24,7 @@ struct BrokerCollector {
     disk_total: IntGauge,
     disk_usable: IntGauge,
     corrupt_known: IntGauge,
+    clock_jump: IntGauge,
     corrupt_found: IntCounter,
     current: IntGaugeVec,
     oldest: IntGaugeVec,
@@ -56,6 +57,10 @@ pub fn register(
             "tidelog_storage_corrupt_ranges",
             "Damaged places in the logs that are open: their records cannot be read.",
         )?,
+        clock_jump: IntGauge::new(
+            "tidelog_clock_jump_seconds",
+            "How far the wall clock jumped ahead without being believed by retention.",
+        )?,
         corrupt_found: IntCounter::new(
             "tidelog_storage_corrupt_ranges_total",
             "Damaged places that reads have found in logs.",
@@ -75,7 +80,7 @@ pub fn register(
 
 impl BrokerCollector {
     /// The gauges without labels.
-    fn single(&self) -> [&IntGauge; 8] {
+    fn single(&self) -> [&IntGauge; 9] {
         [
             &self.connections,
             &self.held,
@@ -85,6 +90,7 @@ impl BrokerCollector {
             &self.disk_total,
             &self.disk_usable,
             &self.corrupt_known,
+            &self.clock_jump,
         ]
     }
 }
@@ -113,6 +119,7 @@ impl Collector for BrokerCollector {
         let damage = self.services.partitions.damage();
         self.corrupt_known.set(damage.known());
         self.corrupt_found.inc_by(damage.found().saturating_sub(self.corrupt_found.get()));
+        self.clock_jump.set(self.services.retention_clock.jump().as_secs() as i64);
         self.current.reset();
         self.oldest.reset();
         for partition in self.services.partitions.all_open().iter().take(PARTITIONS_SHOWN_MAX) {

@@ -54,6 +54,7 @@ use crate::storage::segment::space::Disk;
 use crate::telemetry::http::{self, Exposed};
 use crate::transactions::coordinator::metrics::TransactionMetrics;
 
+use crate::partition::retention_clock::RetentionClock;
 use cleaner::CompactedLogs;
 use data_dir::DataDir;
 use journal_metrics::JournalMetrics;
@@ -156,6 +157,7 @@ impl Broker {
             key_indexes: KeyIndexes::new(data_dir.key_index_path()),
             controller,
             config,
+            retention_clock: RetentionClock::default(),
         });
         let cleaner = Cleaner::new(
             services.config.cleaner.clone(),

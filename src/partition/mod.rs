@@ -32,6 +32,7 @@ pub mod producer_snapshot;
 pub mod producers;
 pub mod read;
 pub mod registry;
+pub mod retention_clock;
 mod snapshots;
 #[cfg(test)]
 mod testing;

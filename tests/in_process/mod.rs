@@ -116,6 +116,7 @@ impl InProcess {
             key_indexes: KeyIndexes::new(data_dir.key_index_path()),
             controller,
             config,
+            retention_clock: Default::default(),
         });
         let new = NewTopic { name: "topic".into(), partitions, overrides: Overrides::default() };
         let topic = runtime.block_on(services.controller.create_topics(vec![new])).remove(0).unwrap();

@@ -1,6 +1,7 @@
 //! Records in and out.
 
 mod compaction;
+mod damage;
 mod delete_records;
 mod fetch;
 mod fetch_sessions;

@@ -2,7 +2,7 @@
 //!
 //! From a place that is known to be the start of a batch the check steps from batch to batch up to the end of what is to
 //! be served. A batch is sound if its CRC is right, its offsets do not overlap those around it, and its leader epoch is
-//! the one that the log has for them. The CRC covers neither the base offset nor the leader epoch: a base offset that was
+//! the one that the log has for them, or that of a neighbour. The CRC covers neither the base offset nor the leader epoch: a base offset that was
 //! changed downwards overlaps the batch before, one that was changed upwards overlaps the batch behind, or leaves the
 //! segment. Only where compaction left a gap as wide as the change it cannot be told.
 
@@ -91,7 +91,7 @@ impl Doubt {
     pub fn settle(&self, begins: u64) -> Result<Checked, StorageError> {
         let from = self.anchor.position();
         let mut bytes = Bytes::new(&self.log, (self.to.saturating_sub(from)).min(1 << 20) as usize);
-        let mut at = Place { position: from, next: self.base };
+        let mut at = Place { position: from, next: self.base, epoch: None };
         // The batch before, while a gap in the offsets before it is not confirmed by the batch behind.
         let mut leap: Option<Place> = None;
         let mut checked = Checked { begins: from == begins, ends: from };
@@ -114,7 +114,8 @@ impl Doubt {
             }
             let witnessed = at.position == from && !matches!(self.anchor, Anchor::Start { .. });
             leap = (batch.header.base_offset > at.next && !witnessed).then_some(at);
-            at = Place { position: batch.end(), next: batch.next_offset() };
+            let epoch = Some(batch.header.partition_leader_epoch);
+            at = Place { position: batch.end(), next: batch.next_offset(), epoch };
             if at.position <= self.to {
                 checked.ends = at.position;
             }
@@ -166,7 +167,16 @@ impl Doubt {
         }
         let epoch = self.epochs.epoch_for(header.last_offset());
         if epoch >= 0 && epoch != header.partition_leader_epoch {
-            return damaged("another leader epoch than the log has");
+            // One of the two is wrong. A neighbour tells which: sound records must not go with a damaged file of epochs.
+            let found = header.partition_leader_epoch;
+            let agrees = at.epoch == Some(found)
+                || batch.end() < self.size
+                    && self
+                        .header(bytes, batch.end())?
+                        .is_ok_and(|behind| behind.partition_leader_epoch == found);
+            if !agrees {
+                return damaged("another leader epoch than the log has");
+            }
         }
         Ok(batch)
     }
@@ -185,7 +195,9 @@ impl Doubt {
     /// Where a sound batch follows, and its first offset; else the end of the segment.
     fn behind(&self, at: Place) -> Result<(u64, i64), StorageError> {
         let mut bytes = Bytes::new(&self.log, PROBE_BYTES);
-        let mut sound = |position: u64| match self.batch(&mut bytes, Place { position, next: at.next }) {
+        let mut sound = |position: u64| match self
+            .batch(&mut bytes, Place { position, next: at.next, epoch: at.epoch })
+        {
             Ok(batch) => Ok(Some(batch.header)),
             Err(Refused::Storage(error)) => Err(error),
             Err(_) => Ok(None),
@@ -238,6 +250,8 @@ impl Doubt {
 struct Place {
     position: u64,
     next: i64,
+    /// Leader epoch of the batch before, if that was looked at.
+    epoch: Option<i32>,
 }
 
 /// Why a batch is not sound.
