@@ -8,9 +8,9 @@ use super::source::Source;
 use crate::storage::segment::checkpoint::{
     self, CLEANER_OFFSET_FILE, LOG_START_FILE, Offsets, RECOVERY_POINT_FILE,
 };
-use crate::storage::segment::dir::{self, SWAP_SUFFIX, parse_segment_name};
+use crate::storage::segment::dir::{self, SWAP_SUFFIX, TXN_SUMS_FILE, parse_segment_name};
 
-const SMALL_FILES: [&str; 2] = ["leader-epoch-checkpoint", "partition.metadata"];
+const SMALL_FILES: [&str; 3] = ["leader-epoch-checkpoint", "partition.metadata", TXN_SUMS_FILE];
 const SEGMENT_FILES: [&str; 5] = [".log", ".index", ".timeindex", ".txnindex", ".snapshot"];
 
 /// One file of a partition.

@@ -18,7 +18,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::dir::{parse_segment_name, segment_path};
+use super::dir::{TXN_SUMS_FILE, parse_segment_name, segment_path};
 use super::error::StorageError;
 use super::log::Log;
 
@@ -26,7 +26,7 @@ use super::log::Log;
 const PINNED_SUFFIX: &str = ".log.pinned";
 const INDEXES: [&str; 3] = [".index", ".timeindex", ".txnindex"];
 /// Written once under a temporary name and only ever replaced or removed: they can be shared.
-const SMALL: [&str; 2] = ["leader-epoch-checkpoint", "partition.metadata"];
+const SMALL: [&str; 3] = ["leader-epoch-checkpoint", "partition.metadata", TXN_SUMS_FILE];
 
 /// A log whose files are pinned in another directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +67,10 @@ impl Log {
     ///
     /// # Errors
     /// [`StorageError`], with `EXDEV` as its source when `to` is on another file system.
-    pub fn pin(&self, to: &Path) -> Result<Pinned, StorageError> {
+    pub fn pin(&mut self, to: &Path) -> Result<Pinned, StorageError> {
         self.check_open()?;
+        // Of the segments that are closed the copy is taken for durable.
+        self.note_aborted()?;
         pin(&self.dir.path, self.sealed.iter().map(|segment| segment.base).collect(), self.active.base, to)
     }
 }

@@ -72,7 +72,7 @@ fn a_copy_is_what_the_log_was_at_the_cut_whatever_becomes_of_the_log() {
 #[test]
 fn sealed_segments_are_shared_and_nothing_that_is_written_in_place_is() {
     let temp = tempfile::tempdir().unwrap();
-    let (log, written) = log_in(temp.path());
+    let (mut log, written) = log_in(temp.path());
     let (from, to) = (temp.path().join("log"), temp.path().join("copy"));
     let pinned = log.pin(&to).unwrap();
     pinned.finish(log.active.size, i64::MAX).unwrap();
@@ -111,7 +111,7 @@ fn sealed_segments_are_shared_and_nothing_that_is_written_in_place_is() {
 #[test]
 fn damage_in_what_is_shared_is_told_and_not_cut_off() {
     let temp = tempfile::tempdir().unwrap();
-    let (log, _) = log_in(temp.path());
+    let (mut log, _) = log_in(temp.path());
     let to = temp.path().join("copy");
     let pinned = log.pin(&to).unwrap();
     pinned.finish(log.active.size, i64::MAX).unwrap();
@@ -149,7 +149,7 @@ fn an_empty_log_and_a_second_pin() {
 #[test]
 fn a_log_that_lost_bytes_since_the_cut_is_noticed() {
     let temp = tempfile::tempdir().unwrap();
-    let (log, _) = log_in(temp.path());
+    let (mut log, _) = log_in(temp.path());
     let pinned = log.pin(&temp.path().join("copy")).unwrap();
     let refused = pinned.finish(log.active.size + 1, i64::MAX).unwrap_err();
     assert_eq!(refused.kind(), StorageErrorKind::Corrupt);

@@ -12,6 +12,8 @@ pub const DELETED_SUFFIX: &str = ".deleted";
 pub const CLEANED_SUFFIX: &str = ".cleaned";
 /// Suffix of a compacted segment that is complete and must be moved into place.
 pub const SWAP_SUFFIX: &str = ".swap";
+/// What the `.txnindex` files beside it hold: see `txn_sums`.
+pub const TXN_SUMS_FILE: &str = "txnindex-checksums";
 const METADATA_FILE: &str = "partition.metadata";
 
 /// What a segment file holds; the extension is Kafka's (`LogFileUtils`).
@@ -21,6 +23,8 @@ pub enum FileKind {
     OffsetIndex,
     TimeIndex,
     TxnIndex,
+    /// The checksums of all `.txnindex` files of a log.
+    TxnSums,
     /// The partition directory itself: its entries need a sync of their own.
     Directory,
 }
@@ -32,7 +36,7 @@ impl FileKind {
             Self::OffsetIndex => ".index",
             Self::TimeIndex => ".timeindex",
             Self::TxnIndex => ".txnindex",
-            Self::Directory => "",
+            Self::TxnSums | Self::Directory => "",
         }
     }
 }
@@ -222,6 +226,7 @@ mod tests {
         assert_eq!(parse_segment_name("00000000000000000042.index.deleted"), Some((42, ".index.deleted")));
         assert_eq!(parse_segment_name("42.log"), None);
         assert_eq!(parse_segment_name("leader-epoch-checkpoint"), None);
+        assert_eq!(parse_segment_name(TXN_SUMS_FILE), None);
         assert_eq!(parse_segment_name("é000000000000000042.log"), None);
         assert_eq!(segment_path(Path::new("d"), 42, ".log"), Path::new("d/00000000000000000042.log"));
         let path = replaced_path(Path::new("d"), 42, 99, SWAP_SUFFIX);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::dir::{FileKind, segment_path};
+use super::dir::{FileKind, TXN_SUMS_FILE, segment_path};
 use super::error::StorageError;
 use super::verified::DamageCount;
 
@@ -179,6 +179,7 @@ impl FileHandle {
     pub fn path(&self) -> PathBuf {
         match self.kind {
             FileKind::Directory => self.dir.path.clone(),
+            FileKind::TxnSums => self.dir.path.join(TXN_SUMS_FILE),
             kind => segment_path(&self.dir.path, self.base_offset, kind.extension()),
         }
     }

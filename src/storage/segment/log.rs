@@ -12,6 +12,7 @@ use super::files::{FileCache, FileHandle, LogDir, modified_ms};
 use super::retain::SegmentInfo;
 use super::sealed::{Files, Sealed};
 use super::txn_index::{AbortedTransaction, TxnIndex};
+use super::txn_sums::{Noted, Stored};
 use crate::record::{BatchHeader, HEADER_LEN};
 
 /// When segments roll and how dense their indexes are.
@@ -55,6 +56,8 @@ pub struct Log {
     pub(super) dir: Arc<LogDir>,
     /// The directory, which is dirty after files were created, renamed or removed.
     pub(super) entries: Arc<FileHandle>,
+    /// What was written down of the aborted transactions.
+    pub(super) noted: Noted,
     pub(super) topic_id: Option<[u8; 16]>,
     pub(super) config: LogConfig,
     pub(super) sealed: Vec<Sealed>,
@@ -97,6 +100,7 @@ impl Log {
         dir::write_metadata(path, topic_id)?;
         Ok(Log {
             entries: FileHandle::new(&log_dir, 0, FileKind::Directory),
+            noted: Noted::found(&log_dir, Stored::load(path)?),
             dir: log_dir,
             topic_id: Some(topic_id),
             config,
@@ -238,8 +242,12 @@ impl Log {
     pub fn unflushed_indexes(&mut self) -> Result<Vec<Arc<FileHandle>>, StorageError> {
         self.check_open()?;
         self.write_indexes()?;
+        self.note_aborted()?;
         let mut dirty: Vec<_> = self.active.handles().skip(1).collect();
-        if self.active.txn.is_some() {
+        // What was written down of them is to be true.
+        dirty.extend(self.sealed.iter().filter_map(|segment| Some(segment.txn.as_ref()?.file())));
+        dirty.push(self.noted.file());
+        if self.active.txn.is_some() || self.noted.file().is_dirty() {
             // The file may have been made later than the batches it tells of.
             dirty.push(&self.entries);
         }
@@ -282,7 +290,9 @@ impl Log {
         self.closed = true;
         self.active.finish_indexes()?;
         self.write_aborted()?;
+        self.note_aborted()?;
         let mut dirty = self.unflushed();
+        dirty.extend(Some(self.noted.file()).filter(|handle| handle.is_dirty()).cloned());
         dirty.extend(self.active.handles().skip(1).filter(|handle| handle.is_dirty()).cloned());
         Ok(dirty)
     }
@@ -318,6 +328,7 @@ impl Log {
             handle.close_if_clean();
         }
         self.entries.close_if_clean();
+        self.noted.file().close_if_clean();
         self.sealed.iter_mut().for_each(Sealed::release);
     }
 
@@ -421,7 +432,7 @@ impl Log {
     /// Open descriptors of this log.
     pub fn open_files(&self) -> usize {
         let handles = self.sealed.iter().flat_map(Sealed::handles).chain(self.active.handles());
-        handles.chain([&self.entries]).filter(|handle| handle.is_open()).count()
+        handles.chain([&self.entries, self.noted.file()]).filter(|handle| handle.is_open()).count()
     }
 
     /// First offset behind sealed segment `index`.

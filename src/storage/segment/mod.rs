@@ -7,7 +7,8 @@
 //! read      by offset and by timestamp                    trim  shorten at either end
 //! active    the segment written to      sealed   any other, and look-ups in both
 //! index     entries in a file: offset_index, time_index   walk  from batch to batch
-//! txn_index aborted transactions of a segment
+//! txn_index aborted transactions of a segment             txn_sums   checksums of all such files of a log
+//! txn_check which of these files are believed when the log is opened
 //! files     handles that open on use    swap     what a stop interrupted
 //! verified  which bytes are known to be good, and the look at those that are not
 //! epochs    leader-epoch-checkpoint     checkpoint  files of the whole data directory
@@ -43,7 +44,9 @@ pub mod space;
 mod swap;
 mod time_index;
 mod trim;
+mod txn_check;
 mod txn_index;
+mod txn_sums;
 mod verified;
 mod walk;
 

@@ -12,11 +12,13 @@ use super::files::{FileCache, FileHandle, LogDir};
 use super::index::Entry;
 use super::log::{Log, LogConfig};
 use super::offset_index::OffsetEntry;
-use super::replay::{AbortedBySegment, Observer, Replay, load_aborted};
+use super::replay::{Observer, Replay};
 use super::scan::scan;
 use super::sealed::{Files, Sealed};
 use super::time_index::TimeEntry;
+use super::txn_check::{AbortedBySegment, load_aborted};
 use super::txn_index::{AbortedTransaction, TxnIndex};
+use super::txn_sums::{Noted, Stored};
 use super::verified::Trust;
 
 /// How to open a log.
@@ -63,11 +65,13 @@ impl Log {
         let (epochs, epochs_lost) = load_epochs(path, bases.is_empty())?;
         let dir = LogDir::new(path, options.files.clone());
         let durable = if options.clean { i64::MAX } else { options.recovery_point };
-        let (aborted, needed) = load_aborted(&dir, &bases, durable)?;
+        let txn_sums = Stored::load(path)?;
+        let (aborted, needed) = load_aborted(&dir, &bases, durable, &txn_sums)?;
         let mut opening = Opening {
             replay_from: options.replay.begin(needed),
             dir,
             aborted,
+            txn_sums,
             stored_epochs: epochs.clone(),
             epochs,
             epochs_lost,
@@ -97,6 +101,8 @@ struct Opening<'a> {
     dir: Arc<LogDir>,
     /// Aborted transactions of the segments that are not loaded yet, by their place.
     aborted: AbortedBySegment,
+    /// What was written down of them.
+    txn_sums: Stored,
     replay_from: i64,
     epochs: LeaderEpochs,
     stored_epochs: LeaderEpochs,
@@ -150,7 +156,7 @@ impl Opening<'_> {
         ended: &mut Vec<AbortedTransaction>,
     ) -> Result<Option<Active>, StorageError> {
         let suspect = !self.options.clean && bound.is_none_or(|b| b > self.options.recovery_point);
-        if suspect || !self.indexes_plausible(base)? {
+        if suspect || !has_indexes(&self.dir.path, base)? {
             return self.verify(base, size, bound, ended);
         }
         let Some(bound) = bound else {
@@ -324,16 +330,6 @@ impl Opening<'_> {
         Active::load(&self.dir, base, end, self.options.now_ms).map(Some)
     }
 
-    /// True if both index files exist and hold whole entries. Whether the entries are right is
-    /// checked when they are used.
-    fn indexes_plausible(&self, base: i64) -> Result<bool, StorageError> {
-        let whole = |kind: FileKind, size: usize| {
-            let path = segment_path(&self.dir.path, base, kind.extension());
-            Ok(file_length(&path)?.is_some_and(|length| length % size as u64 == 0))
-        };
-        Ok(whole(FileKind::OffsetIndex, OffsetEntry::SIZE)? && whole(FileKind::TimeIndex, TimeEntry::SIZE)?)
-    }
-
     /// Removes the segments behind a damaged one: their data follows a hole.
     fn drop_segments(&mut self, bases: &[i64]) -> Result<(), StorageError> {
         for &base in bases.iter().rev() {
@@ -358,6 +354,7 @@ impl Opening<'_> {
         let epochs = std::mem::take(&mut self.epochs);
         let mut log = Log {
             entries: FileHandle::new(&self.dir, 0, FileKind::Directory),
+            noted: Noted::found(&self.dir, self.txn_sums),
             dir: self.dir,
             topic_id,
             config: self.options.config,
@@ -378,6 +375,7 @@ impl Opening<'_> {
             txn.truncate_to(log.active.next_offset)?;
             txn.file().sync()?;
         }
+        log.settle_noted()?;
         // An epoch may begin at the log end: a leader took over and has not written yet.
         log.epochs.truncate_from_end(log.end_offset().saturating_add(1));
         if log.start_offset > 0 {
@@ -391,6 +389,16 @@ impl Opening<'_> {
         }
         Ok((log, self.recovery))
     }
+}
+
+/// True if both index files of a segment exist and hold whole entries. Whether the entries are right is checked when they are
+/// used.
+pub(super) fn has_indexes(dir: &Path, base: i64) -> Result<bool, StorageError> {
+    let whole = |kind: FileKind, size: usize| {
+        let path = segment_path(dir, base, kind.extension());
+        Ok(file_length(&path)?.is_some_and(|length| length % size as u64 == 0))
+    };
+    Ok(whole(FileKind::OffsetIndex, OffsetEntry::SIZE)? && whole(FileKind::TimeIndex, TimeEntry::SIZE)?)
 }
 
 fn file_length(path: &Path) -> Result<Option<u64>, StorageError> {

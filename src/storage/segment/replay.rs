@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::epochs::LeaderEpochs;
 use super::error::StorageError;
-use super::files::{FileHandle, LogDir};
-use super::txn_index::{AbortedTransaction, TxnIndex};
+use super::files::FileHandle;
+use super::txn_index::AbortedTransaction;
 use super::walk::Located;
 use crate::record::{BatchHeader, EndMarker, crc_matches};
 
@@ -22,37 +22,6 @@ pub trait Replay {
     /// Takes the next batch, with the marker it holds if it ends a transaction. Returns the transaction if it was aborted
     /// and had records.
     fn batch(&mut self, header: &BatchHeader, marker: Option<&EndMarker>) -> Option<AbortedTransaction>;
-}
-
-/// The aborted transactions of each segment, where there are any.
-pub(super) type AbortedBySegment = Vec<Option<Box<TxnIndex>>>;
-
-/// The aborted transactions of each segment, cut to what is sound and ended below `durable`, and the offset from which they
-/// must be completed.
-pub(super) fn load_aborted(
-    dir: &Arc<LogDir>,
-    bases: &[i64],
-    durable: i64,
-) -> Result<(AbortedBySegment, i64), StorageError> {
-    let mut needed = durable;
-    let mut aborted = Vec::with_capacity(bases.len());
-    for (index, &base) in bases.iter().enumerate() {
-        if !TxnIndex::exists(&dir.path, base) {
-            aborted.push(None);
-            continue;
-        }
-        let bound = bases.get(index + 1).copied().unwrap_or(i64::MAX);
-        let mut checked = TxnIndex::open(dir, base, bound)?;
-        if let Some(lost_from) = checked.lost_from {
-            tracing::warn!(path = %checked.index.file().path().display(), lost_from, "aborted transactions are completed from the batches");
-            needed = needed.min(lost_from);
-        }
-        if checked.lost_from.is_some() || checked.index.last_offset() >= durable {
-            checked.index.truncate_to(durable)?;
-        }
-        aborted.push(Some(Box::new(checked.index)));
-    }
-    Ok((aborted, needed))
 }
 
 /// Takes what it needs from each batch that passes.
@@ -81,7 +50,7 @@ impl Observer<'_> {
 }
 
 /// The marker in a batch. Only control batches are read whole.
-fn marker(log: &Arc<FileHandle>, batch: &Located) -> Result<Option<EndMarker>, StorageError> {
+pub(super) fn marker(log: &Arc<FileHandle>, batch: &Located) -> Result<Option<EndMarker>, StorageError> {
     let size = batch.header.size_in_bytes();
     if !batch.header.is_control() || size > MARKER_MAX {
         return Ok(None);

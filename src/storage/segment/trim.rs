@@ -171,6 +171,7 @@ impl Log {
             self.epochs.store(&self.dir.path)?;
         }
         self.flushed_offset = self.flushed_offset.min(end);
+        self.note_aborted_durably()?;
         self.entries.sync()
     }
 
@@ -189,6 +190,7 @@ impl Log {
         self.start_offset = offset;
         self.flushed_offset = offset;
         self.entries.mark_written();
+        self.note_aborted_durably()?;
         self.entries.sync()
     }
 }

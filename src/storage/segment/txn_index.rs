@@ -6,9 +6,9 @@
 //!
 //! The file is made with the first entry: most segments have none, and then nothing here touches the disk. Entries stand
 //! in the order of their markers, so that their last offsets rise. All of it is derived from the batches; what an unclean
-//! stop left is dropped from the recovery point on and completed again by whoever replays them. That a whole file is
-//! missing below that point cannot be noticed, since a segment without one is the rule: it is synced, with its name,
-//! before the recovery point passes its entries.
+//! stop left is dropped from the recovery point on and completed again by whoever replays them. Below that point the
+//! file is synced, with its name, and what it holds is written down in another (see `txn_sums`), by which damage is noticed
+//! when the log is opened (see `txn_check`).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,9 +17,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::dir::{FileKind, segment_path};
 use super::error::StorageError;
 use super::files::{FileHandle, LogDir};
+use super::txn_sums::Sum;
 
 /// Bytes of one entry.
-const ENTRY_LEN: usize = 34;
+pub(super) const ENTRY_LEN: usize = 34;
 /// The only version of the format.
 const VERSION: i16 = 0;
 /// Entries read at once: first as few as one look-up usually needs, then more.
@@ -76,6 +77,10 @@ pub(super) struct Checked {
     pub index: TxnIndex,
     /// Offset from which the file has to be made anew; `None` if it is sound.
     pub lost_from: Option<i64>,
+    /// The entries are, or begin with, those that the caller knew of.
+    pub agrees: bool,
+    /// How many of the entries ended below the recovery point.
+    pub durable: usize,
 }
 
 /// The aborted transactions of one segment.
@@ -85,6 +90,8 @@ pub(super) struct TxnIndex {
     created: bool,
     /// Entries in the file.
     written: usize,
+    /// CRC-32C of their bytes.
+    crc: u32,
     /// Entries that could not be written yet: none may be left out.
     pending: Vec<AbortedTransaction>,
     last_offset: i64,
@@ -100,6 +107,7 @@ impl TxnIndex {
             file,
             created: false,
             written: 0,
+            crc: 0,
             pending: Vec::new(),
             last_offset: -1,
             hint: AtomicUsize::new(0),
@@ -107,31 +115,48 @@ impl TxnIndex {
     }
 
     /// Reads the file of the segment that holds the offsets from `base` to below `bound`, and keeps its sound part. The
-    /// file is not changed: see [`Self::truncate_to`].
-    pub fn open(dir: &Arc<LogDir>, base: i64, bound: i64) -> Result<Checked, StorageError> {
+    /// file is not changed: see [`Self::truncate_to`]. `known` is what it held, and what ended below `durable` counts as
+    /// such.
+    pub fn open(
+        dir: &Arc<LogDir>,
+        base: i64,
+        bound: i64,
+        durable: i64,
+        known: Sum,
+    ) -> Result<Checked, StorageError> {
         let mut index = TxnIndex { created: true, ..TxnIndex::empty(dir, base) };
         let length = index.file.len()?;
         let whole = usize::try_from(length).unwrap_or(usize::MAX) / ENTRY_LEN;
         let mut sound = length % ENTRY_LEN as u64 == 0;
         let mut last = base - 1;
         let mut entries = Entries { file: &index.file, at: 0, end: whole, step: MOST_READ };
-        let mut written = 0;
-        'file: while let Some(chunk) = entries.next()? {
-            for entry in chunk {
+        let (mut written, mut crc, mut below) = (0, 0, 0);
+        let mut agrees = known == Sum::default();
+        'file: while let Some(chunk) = entries.next_bytes()? {
+            for bytes in chunk.chunks(ENTRY_LEN) {
                 let fits = |entry: &AbortedTransaction| {
                     entry.is_plausible() && entry.last_offset > last && entry.last_offset < bound
                 };
-                let Some(entry) = entry.filter(fits) else {
+                let Some(entry) = AbortedTransaction::decode(bytes).filter(fits) else {
                     sound = false;
                     break 'file;
                 };
                 last = entry.last_offset;
                 written += 1;
+                below += usize::from(last < durable);
+                crc = crc32c::crc32c_append(crc, bytes);
+                agrees |= known == Sum { entries: written, crc };
             }
         }
         index.written = written;
+        index.crc = crc;
         index.last_offset = last;
-        Ok(Checked { index, lost_from: (!sound).then_some(last + 1) })
+        Ok(Checked { index, lost_from: (!sound).then_some(last + 1), agrees, durable: below })
+    }
+
+    /// Everything in the file.
+    pub fn entries(&self) -> Entries<'_> {
+        Entries { file: &self.file, at: 0, end: self.written, step: MOST_READ }
     }
 
     /// Whether the segment has a file.
@@ -141,6 +166,11 @@ impl TxnIndex {
 
     pub fn file(&self) -> &Arc<FileHandle> {
         &self.file
+    }
+
+    /// What the file holds.
+    pub fn sum(&self) -> Sum {
+        Sum { entries: self.written, crc: self.crc }
     }
 
     /// Offset of the last marker, or below the segment if there is none.
@@ -173,6 +203,7 @@ impl TxnIndex {
         self.pending.iter().for_each(|entry| entry.encode(&mut bytes));
         self.file.write_at(&bytes, &[], (self.written * ENTRY_LEN) as u64)?;
         self.written += self.pending.len();
+        self.crc = crc32c::crc32c_append(self.crc, &bytes);
         self.pending = Vec::new();
         Ok(())
     }
@@ -180,7 +211,15 @@ impl TxnIndex {
     /// Drops the transactions that ended at or above `offset`, and whatever stands behind the last entry.
     pub fn truncate_to(&mut self, offset: i64) -> Result<(), StorageError> {
         self.pending.retain(|entry| entry.last_offset < offset);
-        self.written = self.first_written(offset)?;
+        let kept = self.first_written(offset)?;
+        if kept < self.written {
+            let mut entries = Entries { file: &self.file, at: 0, end: kept, step: MOST_READ };
+            self.crc = 0;
+            while let Some(bytes) = entries.next_bytes()? {
+                self.crc = crc32c::crc32c_append(self.crc, &bytes);
+            }
+        }
+        self.written = kept;
         self.last_offset = match (self.pending.last(), self.written.checked_sub(1)) {
             (Some(last), _) => last.last_offset,
             (None, Some(at)) => self.get(at)?.last_offset,
@@ -262,7 +301,7 @@ impl TxnIndex {
 }
 
 /// Entries of a file in pieces that grow.
-struct Entries<'a> {
+pub(super) struct Entries<'a> {
     file: &'a Arc<FileHandle>,
     at: usize,
     end: usize,
@@ -270,7 +309,19 @@ struct Entries<'a> {
 }
 
 impl Entries<'_> {
-    fn next(&mut self) -> Result<Option<Vec<Option<AbortedTransaction>>>, StorageError> {
+    /// The next piece; `None` in the place of bytes that are no entry.
+    pub fn next(&mut self) -> Result<Option<Vec<Option<AbortedTransaction>>>, StorageError> {
+        let count = self.step.min(self.end - self.at);
+        let bytes = self.next_bytes()?;
+        Ok(bytes.map(|bytes| {
+            let mut entries: Vec<_> = bytes.chunks_exact(ENTRY_LEN).map(AbortedTransaction::decode).collect();
+            entries.resize(count, None);
+            entries
+        }))
+    }
+
+    /// The bytes of the next entries; fewer only where the file ends early.
+    fn next_bytes(&mut self) -> Result<Option<Vec<u8>>, StorageError> {
         let count = self.step.min(self.end - self.at);
         if count == 0 {
             return Ok(None);
@@ -280,9 +331,7 @@ impl Entries<'_> {
         bytes.truncate(filled);
         self.at += count;
         self.step = (self.step * 4).min(MOST_READ);
-        let mut entries: Vec<_> = bytes.chunks_exact(ENTRY_LEN).map(AbortedTransaction::decode).collect();
-        entries.resize(count, None);
-        Ok(Some(entries))
+        Ok(Some(bytes))
     }
 }
 

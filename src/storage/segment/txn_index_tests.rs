@@ -13,6 +13,10 @@ fn dir(path: &Path) -> (Arc<LogDir>, Arc<FileHandle>) {
     (dir, entries)
 }
 
+fn open(dir: &Arc<LogDir>, base: i64, bound: i64) -> Result<Checked, StorageError> {
+    TxnIndex::open(dir, base, bound, i64::MAX, Sum::default())
+}
+
 fn entry(
     producer_id: i64,
     first_offset: i64,
@@ -55,7 +59,7 @@ fn there_is_a_file_from_the_first_entry_on() {
     index.append(entry(1, 3, 7, 8), &entries);
     assert!(TxnIndex::exists(temp.path(), 5) && entries.is_dirty(), "its name needs a sync");
     assert!(index.file().is_dirty());
-    let checked = TxnIndex::open(&dir, 5, i64::MAX).unwrap();
+    let checked = open(&dir, 5, i64::MAX).unwrap();
     assert_eq!((checked.lost_from, checked.index.last_offset()), (None, 7));
 }
 
@@ -92,7 +96,7 @@ fn a_look_up_stops_where_nothing_later_reaches_in() {
     let mut bytes = Vec::new();
     (0..100_000).for_each(|number| sound(number).encode(&mut bytes));
     fs::write(&path, &bytes).unwrap();
-    let index = TxnIndex::open(&dir, 0, i64::MAX).unwrap().index;
+    let index = open(&dir, 0, i64::MAX).unwrap().index;
     assert_eq!(index.written, 100_000);
     // Entries that would be told of if they were looked at: those in front would not stop the look-up either.
     bytes.clear();
@@ -153,7 +157,7 @@ proptest! {
         check(&index, &kept);
         prop_assert_eq!(index.last_offset(), kept.last().map_or(-1, |last| last.last_offset));
         if !entries.is_empty() {
-            let reopened = TxnIndex::open(&dir, 0, i64::MAX).unwrap();
+            let reopened = open(&dir, 0, i64::MAX).unwrap();
             prop_assert_eq!(reopened.lost_from, None);
             check(&reopened.index, &kept);
         }
@@ -172,11 +176,11 @@ proptest! {
             bytes.push(value);
         }
         fs::write(segment_path(temp.path(), 0, ".txnindex"), &bytes).unwrap();
-        let mut checked = TxnIndex::open(&dir, 0, bound).unwrap();
+        let mut checked = open(&dir, 0, bound).unwrap();
         prop_assert!(checked.index.last_offset() < bound);
         prop_assert!(checked.lost_from.is_none_or(|lost| lost == checked.index.last_offset() + 1));
         checked.index.truncate_to(i64::MAX).unwrap();
-        let again = TxnIndex::open(&dir, 0, bound).unwrap();
+        let again = open(&dir, 0, bound).unwrap();
         prop_assert_eq!(again.lost_from, None);
         prop_assert_eq!(again.index.last_offset(), checked.index.last_offset());
     }

@@ -12,10 +12,11 @@ use super::walk::{Piece, Place, Walk};
 use crate::record::{BatchHeader, EndMarker, MARKER_LEN};
 use crate::storage::segment::AbortedTransaction;
 use crate::storage::segment::dir::{
-    self, CLEANED_SUFFIX, DELETED_SUFFIX, SWAP_SUFFIX, parse_segment_name, segment_path,
+    self, CLEANED_SUFFIX, DELETED_SUFFIX, SWAP_SUFFIX, TXN_SUMS_FILE, parse_segment_name, segment_path,
 };
 use crate::storage::segment::epochs::LeaderEpochs;
 use crate::storage::segment::error::{StorageError, StorageErrorKind};
+use crate::storage::segment::txn_sums::Stored;
 
 /// Findings of one kind kept for one log; a repair looks again.
 const FINDINGS_MAX: usize = 1000;
@@ -169,6 +170,14 @@ impl Look<'_> {
                         path,
                         "left by a deletion or compaction; the next start settles it",
                     ));
+                }
+                _ if file == TXN_SUMS_FILE => {
+                    if Stored::load(self.path)? == Stored::Unreadable {
+                        self.add(Finding::note(
+                            path,
+                            "it is damaged; the next start makes the .txnindex files anew",
+                        ));
+                    }
                 }
                 _ if ["leader-epoch-checkpoint", "partition.metadata"].contains(&&*file) => {}
                 _ => self.add(Finding::note(path, "no file of a log")),

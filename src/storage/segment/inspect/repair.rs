@@ -13,6 +13,7 @@ use crate::storage::segment::dir::{
     remove_if_present, segment_path, sync_dir, sync_metadata, write_atomically, write_metadata,
 };
 use crate::storage::segment::error::StorageError;
+use crate::storage::segment::txn_sums;
 
 /// Does what the findings of one log ask for, durably; returns the side files that were made. The mark of an orderly stop must
 /// be gone before. Inspect again afterwards: a repaired segment may show what damage hid.
@@ -23,6 +24,7 @@ pub fn repair(dir: &Path, findings: &[Finding], index_interval: u32) -> Result<V
     let mut made = Vec::new();
     let mut edits: BTreeMap<i64, Vec<&Edit>> = BTreeMap::new();
     let mut indexes = BTreeSet::new();
+    let mut aborted = false;
     for finding in findings {
         match &finding.action {
             Action::Nothing => {}
@@ -35,6 +37,7 @@ pub fn repair(dir: &Path, findings: &[Finding], index_interval: u32) -> Result<V
                 let mut bytes = Vec::new();
                 entries.iter().for_each(|entry| entry.encode(&mut bytes));
                 write_atomically(&path, &bytes)?;
+                aborted = true;
             }
             Action::SetAside => {
                 if finding.path.exists() {
@@ -58,6 +61,10 @@ pub fn repair(dir: &Path, findings: &[Finding], index_interval: u32) -> Result<V
     }
     for base in indexes {
         build_indexes(dir, base, index_interval)?;
+    }
+    if aborted {
+        // All of them were compared with the log: they are to be believed when it is opened.
+        txn_sums::rebuild(dir)?;
     }
     Ok(made)
 }
