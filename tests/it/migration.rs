@@ -128,7 +128,8 @@ fn what_kafka_served_is_served() {
                 let found = offsets(&mut client, isolation, topic, index);
                 assert_eq!(found, (start.parse().expect("a number"), ranges(runs.trim())), "{of}");
             }
-            assert_eq!(committed(&mut client, "by-hand", "plain"), [(2, 6, "mine again".to_owned())]);
+            // The Python client ends its text with a zero byte.
+            assert_eq!(committed(&mut client, "by-hand", "plain"), [(2, 6, "mine again\0".to_owned())]);
             let of_transactions = [(0, 7, String::new()), (1, 1, String::new())];
             assert_eq!(committed(&mut client, "in-transactions", "plain"), of_transactions);
             broker.restart();

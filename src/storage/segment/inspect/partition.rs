@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::aborted::{self, ENTRY_LEN, OpenTransactions};
+use super::aborted::{self, OpenTransactions};
 use super::bytes::FileBytes;
 use super::finding::{Action, Edit, Finding, Severity};
 use super::indexes::Indexes;
+use super::parts::{filler, head, marker, read_aborted, settled};
 use super::walk::{Piece, Place, Walk};
-use crate::record::{BatchHeader, EndMarker, MARKER_LEN};
-use crate::storage::segment::AbortedTransaction;
+use crate::record::BatchHeader;
 use crate::storage::segment::dir::{
     self, CLEANED_SUFFIX, DELETED_SUFFIX, SWAP_SUFFIX, TXN_SUMS_FILE, parse_segment_name, segment_path,
 };
@@ -20,8 +20,6 @@ use crate::storage::segment::txn_sums::Stored;
 
 /// Findings of one kind kept for one log; a repair looks again.
 const FINDINGS_MAX: usize = 1000;
-/// A control batch larger than this is no marker.
-const CONTROL_BYTES_MAX: usize = MARKER_LEN + 4096;
 /// A producer snapshot is far smaller.
 const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
 
@@ -399,69 +397,4 @@ impl Look<'_> {
             self.add(finding.at(last.position).of(last.header.base_offset, last.header.last_offset()));
         }
     }
-}
-
-/// A finding that the next start settles is a note.
-fn settled(mut finding: Finding, is_settled: bool) -> Finding {
-    if is_settled {
-        finding.severity = Severity::Note;
-        finding.action = Action::Nothing;
-        finding.what.push_str("; the next start completes it");
-    }
-    finding
-}
-
-fn head(position: u64, header: &BatchHeader) -> Edit {
-    let mut bytes = [0; 17];
-    bytes.copy_from_slice(&header.encode()[..17]);
-    Edit::Head { position, bytes }
-}
-
-/// A batch that holds the offsets from `first` to `last` and no record, as compaction leaves one (Kafka
-/// `DefaultRecordBatch.writeEmptyHeader`).
-fn filler(first: i64, last: i64, leader_epoch: i32) -> Option<Vec<u8>> {
-    let mut header = BatchHeader {
-        base_offset: first,
-        batch_length: 0,
-        partition_leader_epoch: leader_epoch,
-        magic: 2,
-        crc: 0,
-        attributes: 0,
-        last_offset_delta: i32::try_from(last.checked_sub(first)?).ok()?,
-        base_timestamp: -1,
-        max_timestamp: -1,
-        producer_id: -1,
-        producer_epoch: -1,
-        base_sequence: -1,
-        record_count: 0,
-    };
-    header.seal(&[]).map(|bytes| bytes.to_vec())
-}
-
-fn marker(
-    file: &mut FileBytes,
-    position: u64,
-    header: &BatchHeader,
-) -> Result<Option<EndMarker>, StorageError> {
-    let size = header.size_in_bytes();
-    if !header.is_control() || size > CONTROL_BYTES_MAX {
-        return Ok(None);
-    }
-    let bytes = file.from(position, size)?;
-    Ok(bytes.get(..size).and_then(|bytes| EndMarker::parse(header, bytes)))
-}
-
-/// The entries of a `.txnindex` file; those that are no entry of the format come back as implausible ones. Also whether the
-/// last one is cut.
-fn read_aborted(path: &Path) -> Result<(Vec<AbortedTransaction>, bool), StorageError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), false)),
-        Err(source) => return Err(StorageError::io("read", path, source)),
-    };
-    let none =
-        AbortedTransaction { producer_id: -1, first_offset: -1, last_offset: -1, last_stable_offset: -1 };
-    let entries =
-        bytes.chunks_exact(ENTRY_LEN).map(|entry| AbortedTransaction::decode(entry).unwrap_or(none));
-    Ok((entries.collect(), bytes.len() % ENTRY_LEN != 0))
 }
