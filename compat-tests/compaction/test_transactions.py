@@ -125,7 +125,8 @@ def test_transactions(client, from_the_start, own_broker, own_table, program, qu
         ledger.send(None, 0, [line])
 
     for name in "abc":
-        writer.init(name)
+        # None runs out of time here.
+        writer.init(name, 600_000)
     writer.begin("a")
     writer.begin("b")
     for round in range(6):
@@ -149,7 +150,8 @@ def test_transactions(client, from_the_start, own_broker, own_table, program, qu
     writer.send("b", {0: 900})
     writer.end("b", commit=True)
     folder = partition_folder(own_broker, topic, 0)
-    assert len(list(folder.glob("*.log"))) > 8
+    # What is cleaned is put together into fewer segments.
+    assert len(list(folder.glob("*.log"))) > (1 if from_the_start else 8)
     with root.tools_of(own_broker.bootstrap, java_class("Tools"), tmp_path / "tools.log") as tool:
         before = producers_of(tool, topic)
         assert len(before) == 3 and sum(row["CurrentTransactionStartOffset"] != "None" for row in before) == 1
