@@ -10,6 +10,7 @@ import asyncio
 import subprocess
 
 import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
 from compaction.clients import CLIENTS
 from conftest import run
@@ -20,13 +21,14 @@ KEYS = (b"first", None, b"last")
 
 def kept(clients, table) -> list[tuple[int, bytes]]:
     """Offsets and keys of what is there."""
-    from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
-
-    consumer = Consumer({"bootstrap.servers": table.broker.bootstrap, "group.id": "unused", "enable.auto.commit": False})
+    consumer = Consumer({"bootstrap.servers": table.broker.bootstrap, "group.id": "unused", "enable.partition.eof": True})
     consumer.assign([TopicPartition(table.topic, 0, OFFSET_BEGINNING)])
-    messages = consumer.consume(3, timeout=1)
+    found = []
+    while (message := consumer.poll(30)) and not message.error():
+        found.append((message.offset(), message.key()))
     consumer.close()
-    return [(message.offset(), message.key()) for message in messages if not message.error()]
+    assert message and message.error().code() == KafkaError._PARTITION_EOF, message and message.error()
+    return found
 
 
 @pytest.mark.parametrize("policy", ["compact", "compact,delete"])
@@ -38,8 +40,6 @@ def test_idempotent_producers(client, policy, clients, new_table):
 
 
 def test_a_plain_producer(clients, new_table):
-    from confluent_kafka import KafkaError, Producer
-
     table, outcome = new_table("keyless-plain", 1), []
     producer = Producer({"bootstrap.servers": table.broker.bootstrap, "acks": "all"})
     for key in KEYS:
@@ -51,8 +51,6 @@ def test_a_plain_producer(clients, new_table):
 
 def test_one_without_a_key_takes_its_batch_with_it(clients, new_table):
     """A batch is taken whole or not at all; the next one is not concerned."""
-    from confluent_kafka import KafkaError, Producer
-
     table, outcome = new_table("keyless-batch", 1), []
     producer = Producer({"bootstrap.servers": table.broker.bootstrap, "acks": "all", "linger.ms": 1_000})
     for key in (b"a", None, b"b"):
@@ -66,7 +64,7 @@ def test_one_without_a_key_takes_its_batch_with_it(clients, new_table):
 
 def test_kafka_python(clients, new_table):
     from kafka import KafkaProducer
-    from kafka.errors import KafkaError
+    from kafka.errors import KafkaError as Refused
 
     table, outcome = new_table("keyless-kafka-python", 1), []
     # As an idempotent producer it does not get over a batch that was refused.
@@ -74,7 +72,7 @@ def test_kafka_python(clients, new_table):
     for key in KEYS:
         try:
             outcome.append(producer.send(table.topic, b"value", key, partition=0).get(timeout=30).offset)
-        except KafkaError as refused:
+        except Refused as refused:
             outcome.append(type(refused).__name__)
     producer.close()
     assert outcome == [0, "InvalidRecordError", 1]
@@ -83,7 +81,7 @@ def test_kafka_python(clients, new_table):
 
 def test_aiokafka(clients, new_table):
     from aiokafka import AIOKafkaProducer
-    from aiokafka.errors import KafkaError
+    from aiokafka.errors import KafkaError as Refused
 
     table, outcome = new_table("keyless-aiokafka", 1), []
 
@@ -93,7 +91,7 @@ def test_aiokafka(clients, new_table):
         for key in KEYS:
             try:
                 outcome.append((await producer.send_and_wait(table.topic, b"value", key, partition=0)).offset)
-            except KafkaError as refused:
+            except Refused as refused:
                 outcome.append(type(refused).__name__)
         await producer.stop()
 

@@ -84,10 +84,11 @@ def assert_was_cleaned(broker: Broker, topic: str, messages: int, consumed: int)
         time.sleep(0.1)
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "unused", "enable.partition.eof": True, "check.crcs": True})
     consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
-    left = 0
-    while not any(message.error() for message in (batch := consumer.consume(10_000, timeout=0.5))):
-        left += len(batch)
-    left += sum(not message.error() for message in batch)
+    left, at_end = 0, False
+    while not at_end:
+        batch = consumer.consume(10_000, timeout=0.5)
+        at_end = any(message.error() for message in batch)
+        left += sum(not message.error() for message in batch)
     consumer.close()
     print(f"{topic}: {messages} written, {consumed} read by the tool, {left} left when all was clean")
     # One in five is the last of its key, and that is all there is but in the last segment.
