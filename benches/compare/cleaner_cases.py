@@ -46,6 +46,7 @@ def cleaner(plan: Plan) -> Table:
     noise = Noise()
     rows: list[Row] = []
     read_again: list[str] = []
+    cleanable: list[str] = []
     loader = StorageLoader()
     ours, theirs = MeasuredTidelog(plan.directory, "page-cache"), MeasuredKafka(plan.directory, "page-cache")
     try:
@@ -92,6 +93,8 @@ def cleaner(plan: Plan) -> Table:
                 ]  # fmt: skip
             again = ", ".join(f"{way.name} {median(figures(way, 'read_again')):.2f}" for way in ways)
             read_again.append(f"{name}: {again}")
+            range_ends = ", ".join(f"{way.name} {median(figures(way, 'end')):,.0f}" for way in ways)
+            cleanable.append(f"{name}: {range_ends}")
     finally:
         loader.close()
         ours.discard()
@@ -105,7 +108,7 @@ def cleaner(plan: Plan) -> Table:
             "indexed in that time as well; `built before` is a topic that was compacted from the beginning, so that its keys were indexed "
             "while it was written (key-index-cost says what that costs); `off` is the table in memory, as Kafka has it. "
             "log.cleaner.backoff.ms=100 in both. The cleaner's own figures: tidelog_cleaner_seconds_total, and the seconds in what Kafka's cleaner logs.",
-            f"Records in segments that were rewritten over records in the range: {'; '.join(read_again)}.",
+            f"Records in the range: {'; '.join(cleanable)}. Records in segments that were rewritten over these: {'; '.join(read_again)}.",
             "The first log of each kind is read back: the latest record of each key must be there, and every record where it was written.",
             noise.note(),
         ],
