@@ -279,7 +279,7 @@ def key_lookup(plan: Plan) -> Table:
             content = Content(keys * 3 // 2, keys, bytes=100)
             name = f"{keys / 1e6:g} million keys"
             scans = {}
-            with _alone(MeasuredTidelog(plan.directory, "page-cache")) as broker:
+            with _alone(MeasuredTidelog(plan.directory, "fsync")) as broker:
                 create(broker, "table", INDEXED)
                 fill(loader, broker, "table", content)
                 wait_for_rest(broker, 1)
@@ -325,7 +325,7 @@ def key_lookup(plan: Plan) -> Table:
     finally:
         loader.close()
     return Table(
-        "key-lookup", "Latest value of a key", "does not matter: nothing is written", command, rows,
+        "key-lookup", "Latest value of a key", "fsync in Tidelog (what is not on disk yet is not looked up), nothing is written meanwhile", command, rows,
         [
             f"Keys at random, {count:,} look-ups one after the other over one connection to the control socket, after {count // 5:,} that warm up; "
             "log and index are in the page cache. The client is written in Python; its own part is in the figure. Each answer is checked: it must "
@@ -347,7 +347,7 @@ def key_index_cost(plan: Plan) -> Table:
 
     def block(way: Way) -> Block:
         # A broker of its own: what is on disk for the keys of one topic, and nothing that is left of another.
-        with _alone(MeasuredTidelog(plan.directory, "page-cache")) as broker:
+        with _alone(MeasuredTidelog(plan.directory, "fsync")) as broker:
             create(broker, "costs", way)
             warm_memory(content.records * (content.bytes + 40))
             wait_for_quiet(plan.quiet_s)
@@ -377,7 +377,7 @@ def key_index_cost(plan: Plan) -> Table:
     both = lambda what, unit, key: Row(what, unit, *([one[key] for one in found[way.name]] for way in ways))  # noqa: E731
     on = lambda what, key: Row(what, "B", [one[key] for one in found[INDEXED.name]])  # noqa: E731
     return Table(
-        "key-index-cost", "What the key index costs and saves", "page-cache", command,
+        "key-index-cost", "What the key index costs and saves", "fsync", command,
         [
             both("producing: throughput, client on the same cores", "records/s", "fill_rate"),
             both("producing: broker CPU per record until the last answer", "us", "produced_us"),
