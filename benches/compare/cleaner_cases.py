@@ -304,6 +304,7 @@ def key_lookup(plan: Plan) -> Table:
                 loader.run("latest", answers, content.records, content.keys)
                 memory = broker.memory()
                 per_key = broker.index_bytes() / keys
+                loader.run("verify", broker.bootstrap, "table", content.records, content.keys)
                 scans["tidelog"] = loader.run("verify", broker.bootstrap, "table", content.records, content.keys)
             with _alone(MeasuredKafka(plan.directory, "page-cache")) as broker:
                 create(broker, "table", KAFKA)
