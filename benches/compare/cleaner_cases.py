@@ -46,6 +46,7 @@ def cleaner(plan: Plan) -> Table:
     noise = Noise()
     rows: list[Row] = []
     read_again: list[str] = []
+    cleanable: list[str] = []
     loader = StorageLoader()
     ours, theirs = MeasuredTidelog(plan.directory, "page-cache"), MeasuredKafka(plan.directory, "page-cache")
     try:
@@ -92,6 +93,8 @@ def cleaner(plan: Plan) -> Table:
                 ]  # fmt: skip
             again = ", ".join(f"{way.name} {median(figures(way, 'read_again')):.2f}" for way in ways)
             read_again.append(f"{name}: {again}")
+            range_ends = ", ".join(f"{way.name} {median(figures(way, 'end')):,.0f}" for way in ways)
+            cleanable.append(f"{name}: {range_ends}")
     finally:
         loader.close()
         ours.discard()
@@ -105,7 +108,7 @@ def cleaner(plan: Plan) -> Table:
             "indexed in that time as well; `built before` is a topic that was compacted from the beginning, so that its keys were indexed "
             "while it was written (key-index-cost says what that costs); `off` is the table in memory, as Kafka has it. "
             "log.cleaner.backoff.ms=100 in both. The cleaner's own figures: tidelog_cleaner_seconds_total, and the seconds in what Kafka's cleaner logs.",
-            f"Records in segments that were rewritten over records in the range: {'; '.join(read_again)}.",
+            f"Records in the range: {'; '.join(cleanable)}. Records in segments that were rewritten over these: {'; '.join(read_again)}.",
             "The first log of each kind is read back: the latest record of each key must be there, and every record where it was written.",
             noise.note(),
         ],
@@ -276,7 +279,7 @@ def key_lookup(plan: Plan) -> Table:
             content = Content(keys * 3 // 2, keys, bytes=100)
             name = f"{keys / 1e6:g} million keys"
             scans = {}
-            with _alone(MeasuredTidelog(plan.directory, "page-cache")) as broker:
+            with _alone(MeasuredTidelog(plan.directory, "fsync")) as broker:
                 create(broker, "table", INDEXED)
                 fill(loader, broker, "table", content)
                 wait_for_rest(broker, 1)
@@ -301,6 +304,7 @@ def key_lookup(plan: Plan) -> Table:
                 loader.run("latest", answers, content.records, content.keys)
                 memory = broker.memory()
                 per_key = broker.index_bytes() / keys
+                loader.run("verify", broker.bootstrap, "table", content.records, content.keys)
                 scans["tidelog"] = loader.run("verify", broker.bootstrap, "table", content.records, content.keys)
             with _alone(MeasuredKafka(plan.directory, "page-cache")) as broker:
                 create(broker, "table", KAFKA)
@@ -322,7 +326,7 @@ def key_lookup(plan: Plan) -> Table:
     finally:
         loader.close()
     return Table(
-        "key-lookup", "Latest value of a key", "does not matter: nothing is written", command, rows,
+        "key-lookup", "Latest value of a key", "fsync in Tidelog (what is not on disk yet is not looked up), nothing is written meanwhile", command, rows,
         [
             f"Keys at random, {count:,} look-ups one after the other over one connection to the control socket, after {count // 5:,} that warm up; "
             "log and index are in the page cache. The client is written in Python; its own part is in the figure. Each answer is checked: it must "
@@ -344,7 +348,7 @@ def key_index_cost(plan: Plan) -> Table:
 
     def block(way: Way) -> Block:
         # A broker of its own: what is on disk for the keys of one topic, and nothing that is left of another.
-        with _alone(MeasuredTidelog(plan.directory, "page-cache")) as broker:
+        with _alone(MeasuredTidelog(plan.directory, "fsync")) as broker:
             create(broker, "costs", way)
             warm_memory(content.records * (content.bytes + 40))
             wait_for_quiet(plan.quiet_s)
@@ -374,7 +378,7 @@ def key_index_cost(plan: Plan) -> Table:
     both = lambda what, unit, key: Row(what, unit, *([one[key] for one in found[way.name]] for way in ways))  # noqa: E731
     on = lambda what, key: Row(what, "B", [one[key] for one in found[INDEXED.name]])  # noqa: E731
     return Table(
-        "key-index-cost", "What the key index costs and saves", "page-cache", command,
+        "key-index-cost", "What the key index costs and saves", "fsync", command,
         [
             both("producing: throughput, client on the same cores", "records/s", "fill_rate"),
             both("producing: broker CPU per record until the last answer", "us", "produced_us"),
