@@ -103,10 +103,7 @@ impl Cleaning<'_> {
             let max_bytes = self.cleaner.table_bytes() / DEAD_PART;
             let dead = index.dead_upto(id, end, from..end, max_bytes)?;
             let known_end = dead.complete_below;
-            let mut dropped =
-                |keys: Vec<(KeyHash, i64)>| index.remove_keys(id, &mut keys.into_iter()).map(|_| ());
-            total +=
-                self.rewrite(&dead.offsets, known_end, first_dirty, Some((index.hasher(), &mut dropped)))?;
+            total += self.rewrite(&dead.offsets, known_end, first_dirty, Some(index))?;
             (from, first_dirty) = (known_end, first_dirty.max(known_end));
         }
         index.forget_dead(id, end)?;
@@ -138,7 +135,7 @@ impl Cleaning<'_> {
         superseded: &dyn Superseded,
         known_end: i64,
         first_dirty: i64,
-        mut dropped: Option<(KeyHasher, &mut dyn FnMut(Vec<(KeyHash, i64)>) -> Result<(), KeyIndexError>)>,
+        index: Option<&dyn KeyIndex>,
     ) -> Result<Figures, CleanError> {
         let (source, last_records) = self.partition.begin_cleaning(self.range.end)?;
         let last_record = |producer_id: i64| last_records.get(&producer_id).copied();
@@ -154,7 +151,7 @@ impl Cleaning<'_> {
         let mut total = Figures::default();
         for group in round.groups(known_end)? {
             self.cleaner.check_room(self.partition, group.size_bytes())?;
-            let hasher = dropped.as_ref().map(|(hasher, _)| hasher.clone());
+            let hasher = index.map(|index| index.hasher());
             let mut follow = Follow { cleaner: self.cleaner, hasher, tombstones: Vec::new() };
             let rewrite = round.rewrite(&group, &context, superseded, &mut follow)?;
             let tombstones = follow.tombstones;
@@ -164,9 +161,10 @@ impl Cleaning<'_> {
                 let replaced = self.partition.swap_in(segment)?;
                 let delay = Duration::from_millis(self.config.file_delete_delay_ms);
                 self.cleaner.logs.remove_later(replaced.deleted, delay);
-                if let Some((_, told)) = &mut dropped
+                if let Some(index) = index
                     && !tombstones.is_empty()
-                    && let Err(error) = told(tombstones)
+                    && let Err(error) =
+                        index.remove_keys(self.partition.id().into(), &mut tombstones.into_iter())
                 {
                     warn!(partition = %self.partition.id(), %error, "the key index keeps rows of deleted keys");
                 }

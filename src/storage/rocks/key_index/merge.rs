@@ -64,13 +64,16 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// Writes one row.
+type Put<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), rocksdb::Error> + 'a;
+
 /// Gives `put` all rows that a run changes, in ascending order: the keys, what they supersede, the position.
 pub(super) fn merge_run(
     db: &DB,
     partition: IndexedPartition,
     run: Run,
     passing: bool,
-    put: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), rocksdb::Error>,
+    put: &mut Put<'_>,
 ) -> Result<(), KeyIndexError> {
     let Run { to, entries, mut dead, .. } = run;
     let mut known = Keys::new(db, partition, passing);

@@ -201,7 +201,7 @@ fn swaps_at_every_step(first_aborted: bool) {
     let mut states = 0;
     for (number, group) in groups.iter().enumerate() {
         // Every third moment of one swap is enough for a start that is interrupted as well.
-        let deep = |moment: usize| number == 0 && moment % 3 == 0;
+        let deep = |moment: usize| number == 0 && moment.is_multiple_of(3);
         let before = files(temp.path());
         let old = content(&log);
         let (replaced, recorded) = record(temp.path(), || {
