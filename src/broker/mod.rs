@@ -45,12 +45,12 @@ use crate::partition::metrics::FlushMetrics;
 use crate::server::budget::Budget;
 use crate::server::listener::{Connections, Shared};
 use crate::server::{Limits, listener};
-use crate::storage::StateStore;
 use crate::storage::journal::{Journal, JournalThread};
-use crate::storage::rocks::RocksState;
 use crate::storage::rocks::blocking::Blocking;
+use crate::storage::rocks::{RocksState, UnsyncedWrites};
 use crate::storage::segment::FileCache;
 use crate::storage::segment::space::Disk;
+use crate::storage::{Durability, StateStore};
 use crate::telemetry::http::{self, Exposed};
 use crate::transactions::coordinator::metrics::TransactionMetrics;
 
@@ -95,8 +95,14 @@ impl Broker {
     pub async fn start(config: BrokerConfig) -> anyhow::Result<Broker> {
         let config = Arc::new(config);
         let data_dir = DataDir::open(&config.log_dirs).context("the data directory cannot be used")?;
-        let state: Arc<dyn StateStore> =
-            Arc::new(RocksState::open(&data_dir.state_path()).context("the state store cannot be opened")?);
+        let unsynced = match group_settings::durability(&config) {
+            Durability::Synced => UnsyncedWrites::None,
+            Durability::Buffered => UnsyncedWrites::Some,
+        };
+        let state: Arc<dyn StateStore> = Arc::new(
+            RocksState::open_after(&data_dir.state_path(), unsynced, &config.state_accept_loss)
+                .context("the state store cannot be opened")?,
+        );
         let identity = data_dir.identity(&*state, config.node_id)?;
         let metrics = prometheus::Registry::new();
         let flusher = Flusher::start(data_dir.path(), FlushMetrics::register(&metrics)?)?;

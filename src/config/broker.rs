@@ -102,6 +102,8 @@ pub struct BrokerConfig {
     pub disk_reserve_bytes: Option<u64>,
     /// `tidelog.max.partitions`.
     pub max_partitions: usize,
+    /// `tidelog.state.accept.loss`: name of the state's log file whose loss behind damage is accepted; empty for none.
+    pub state_accept_loss: String,
     /// `tidelog.max.decompressed.bytes`: one batch.
     pub max_decompressed_bytes: usize,
     /// What a topic without configs of its own gets.
@@ -273,6 +275,7 @@ fn typed(raw: BTreeMap<String, String>) -> Result<BrokerConfig, ConfigError> {
         max_inflight_bytes_per_connection,
         disk_reserve_bytes: read.unless_negative("tidelog.disk.reserve.bytes")?,
         max_partitions: read.number("tidelog.max.partitions")?,
+        state_accept_loss: read.text("tidelog.state.accept.loss").to_owned(),
         max_decompressed_bytes: read.number("tidelog.max.decompressed.bytes")?,
         topic_defaults: topic::resolve_with(&raw, &TopicOverrides::default())?,
         raw,

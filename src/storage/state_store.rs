@@ -4,7 +4,7 @@
 //! Each implementation runs the suite in `conformance.rs`, which is the contract in executable form.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::keyspace::KeySpace;
 
@@ -43,6 +43,24 @@ pub enum StateError {
         /// What was found, in the engine's words.
         message: String,
     },
+    /// A write in the log does not check though later ones do: something changed what was on the disk. To open the store
+    /// all the same would lose the later ones.
+    #[error(
+        "{} is damaged at byte {position}, and acknowledged changes lie behind it ({} at byte {intact_position}): restore a snapshot, or, to give up every change from the damage on, copy the data directory and start once with `tidelog serve --override tidelog.state.accept.loss={file}`",
+        path.display(), intact.display()
+    )]
+    LogDamaged {
+        /// The damaged file.
+        path: PathBuf,
+        /// Where the first write that does not check begins, in bytes.
+        position: u64,
+        /// The file of the next intact write.
+        intact: PathBuf,
+        /// Where that begins, in bytes.
+        intact_position: u64,
+        /// Name of the damaged file, by which its loss is accepted.
+        file: String,
+    },
     /// The disk or the engine refused. For a write the outcome is unknown: it may or may not reappear
     /// after a restart, but never in part.
     #[error("the state store failed: {message}")]
@@ -68,6 +86,7 @@ impl StateError {
             Self::Closed
             | Self::BatchTooLarge { .. }
             | Self::Corrupt { .. }
+            | Self::LogDamaged { .. }
             | Self::UnknownKeySpaces { .. } => false,
         }
     }

@@ -26,6 +26,8 @@ super::keys! {
         => "How many transactional ids are remembered at most; a new one beyond is refused until others expire.";
     shown "tidelog.key.index.enable": Boolean = Some("true"), Any, Acts
         => "Keeps, for compacted topics, where the latest record of each key is: tidelog key get asks it, and the cleaner works from it; without it the cleaner makes a table in memory.";
+    shown "tidelog.state.accept.loss": Text = Some(""), Any, Acts
+        => "The name of a damaged log file in state/ (such as 000012.log) from whose damage on all changes of topics, groups and transactions are given up; without it a start refuses to lose them.";
     shown "tidelog.max.decompressed.bytes": Long = Some("67108864"), AtLeast(1), Acts
         => "How large one record batch may be once decompressed, in bytes.";
 }

@@ -14,7 +14,8 @@ pub mod blocking;
 mod key_index;
 mod options;
 mod state;
+mod wal;
 
 pub use blocking::Blocking;
 pub use key_index::RocksKeyIndex;
-pub use state::RocksState;
+pub use state::{RocksState, UnsyncedWrites};

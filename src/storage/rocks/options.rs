@@ -38,8 +38,8 @@ pub(super) fn database() -> Options {
     options.set_max_file_opening_threads(1);
 
     options.set_max_total_wal_size(WAL_BYTES_MAX);
-    // A torn tail of the log is the normal trace of a power cut and ends replay; damage before an intact
-    // record is not skipped over.
+    // A torn tail of the log is the normal trace of a power cut and ends replay. So does damage before intact writes, which
+    // `wal` finds before.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     // A recycled log file saves little on small writes and weakens the distinction just made.
     options.set_recycle_log_file_num(0);

@@ -11,7 +11,7 @@ use rocksdb::{
     PrefixRange, ReadOptions, WriteOptions,
 };
 
-use super::options;
+use super::{options, wal};
 use crate::storage::keyspace::KeySpace;
 use crate::storage::state_store::{Durability, StateError, StateStore, VisitRow, WriteBatch, WriteOp};
 
@@ -24,6 +24,15 @@ pub struct RocksState {
     writing: RwLock<()>,
 }
 
+/// Whether writes that nobody waited for may be in the log; then a power cut can leave a hole before what reached the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnsyncedWrites {
+    /// All that mattered was synced before the next write began.
+    None,
+    /// Some were left to the operating system ([`Durability::Buffered`]).
+    Some,
+}
+
 impl std::fmt::Debug for RocksState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RocksState").finish_non_exhaustive()
@@ -34,8 +43,16 @@ impl RocksState {
     /// Opens the database in `dir`, creating it when absent, and replays what a crash left behind.
     ///
     /// Blocks on the disk. Fails when another process has the directory open (RocksDB's lock file), when
-    /// it was written by a newer version, or when it is damaged.
+    /// it was written by a newer version, or when it is damaged, its log included: writes behind a damaged one would be lost
+    /// ([`StateError::LogDamaged`]).
     pub fn open(dir: &Path) -> Result<Self, StateError> {
+        Self::open_after(dir, UnsyncedWrites::None, "")
+    }
+
+    /// As [`RocksState::open`], where a power cut may have left a hole among writes that were not synced. What lies behind
+    /// damage in the log file of the name `accepted` is given up.
+    pub fn open_after(dir: &Path, unsynced: UnsyncedWrites, accepted: &str) -> Result<Self, StateError> {
+        refuse_damaged_log(dir, unsynced, accepted)?;
         let database = options::database();
         refuse_unknown_families(&database, dir)?;
         let cache = options::block_cache();
@@ -48,12 +65,47 @@ impl RocksState {
         Ok(Self { db: RwLock::new(Some(db)), writing: RwLock::new(()) })
     }
 
+    /// Begins another file of the log while the former still is needed.
+    #[cfg(test)]
+    pub(super) fn switch_log_for_test(&self) {
+        self.with(|db| {
+            let mut batch = rocksdb::WriteBatch::default();
+            batch.put_cf(family(db, KeySpace::Configs)?, b"any", b"");
+            db.write(batch).map_err(translate)?;
+            db.flush_cf(family(db, KeySpace::Configs)?).map_err(translate)
+        })
+        .expect("another log file");
+    }
+
     fn with<T>(&self, call: impl FnOnce(&DB) -> Result<T, StateError>) -> Result<T, StateError> {
         match &*self.db.read_recursive() {
             Some(db) => call(db),
             None => Err(StateError::Closed),
         }
     }
+}
+
+/// RocksDB would end its replay there without a word.
+fn refuse_damaged_log(dir: &Path, unsynced: UnsyncedWrites, accepted: &str) -> Result<(), StateError> {
+    let unreadable = |error: std::io::Error| StateError::Unavailable {
+        message: format!("cannot read the log in {}: {error}", dir.display()),
+        retryable: false,
+    };
+    let Some(damage) = wal::damage(dir).map_err(unreadable)? else {
+        return Ok(());
+    };
+    let file = damage.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let (path, position) = (damage.file, damage.position);
+    if damage.is_hole && unsynced == UnsyncedWrites::Some {
+        tracing::warn!(file = %path.display(), position, "the end of the state's log has a hole, as a power cut leaves it among writes that were not synced; what is behind it is dropped");
+        return Ok(());
+    }
+    if file == accepted {
+        tracing::warn!(file = %path.display(), position, "the state's log is damaged; what was written behind the damage is given up, as asked");
+        return Ok(());
+    }
+    let (intact, intact_position) = damage.intact;
+    Err(StateError::LogDamaged { path, position, intact, intact_position, file })
 }
 
 /// RocksDB refuses by itself to leave a column family closed, but says so in words no operator expects.
