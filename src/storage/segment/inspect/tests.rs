@@ -166,7 +166,6 @@ fn every_flipped_byte_is_found_and_repaired() {
             if !inspect(dir.path(), &facts).unwrap().is_damaged() {
                 unnoticed.push(what.clone());
             }
-            eprintln!("{what}");
             mend(dir.path(), &facts);
             check_repaired(dir.path(), &batches, end, usize::from(name.ends_with(".log")), &what);
         }
