@@ -53,9 +53,20 @@ impl Bench {
 
     /// Closes in order and opens again.
     pub fn reopen(self, now_ms: i64, told: impl Fn(&Arc<Partition>) + Send + Sync + 'static) -> Bench {
+        self.reopen_changed(now_ms, |_| (), told)
+    }
+
+    /// The same; `change` does something to the files meanwhile.
+    pub fn reopen_changed(
+        self,
+        now_ms: i64,
+        change: impl FnOnce(&Path),
+        told: impl Fn(&Arc<Partition>) + Send + Sync + 'static,
+    ) -> Bench {
         assert!(self.registry.close());
         let checkpointed = self.partition.checkpointed();
         self.flusher.stop();
+        change(self.partition.dir());
         let (flusher, registry) = registry(self.dir.path(), true, checkpointed, Some(0));
         registry.on_open_transactions(move |partition| {
             told(partition);

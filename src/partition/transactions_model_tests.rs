@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::testing::*;
 use crate::record::TransactionOutcome::{self, Abort, Commit};
-use crate::storage::segment::dir::segment_path;
+use crate::storage::segment::dir::{TXN_SUMS_FILE, segment_path};
 
 const PRODUCERS: i64 = 4;
 
@@ -43,6 +43,51 @@ enum Step {
         damage: Damage,
         at: u16,
     },
+    /// Something happens to an index, or to what was noted of it, while the broker is down.
+    Harm {
+        harm: Harm,
+        at: u16,
+        orderly: bool,
+    },
+}
+
+/// What can happen to a file.
+#[derive(Debug, Clone, Copy)]
+enum Harm {
+    Deleted,
+    Cut,
+    FlippedBit,
+    GarbageBehind,
+    OutOfOrder,
+    NotesDamaged,
+    NotesDeleted,
+}
+
+fn harm(dir: &Path, harm: Harm, at: usize) {
+    let notes = dir.join(TXN_SUMS_FILE);
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut indexes: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "txnindex")).collect();
+    indexes.sort();
+    let path = match harm {
+        Harm::NotesDamaged | Harm::NotesDeleted => notes,
+        _ if indexes.is_empty() => return,
+        _ => indexes.swap_remove(at % indexes.len()),
+    };
+    let Ok(mut bytes) = fs::read(&path) else { return };
+    let place = at % bytes.len().max(1);
+    match harm {
+        Harm::Deleted | Harm::NotesDeleted => return fs::remove_file(path).unwrap(),
+        Harm::Cut => bytes.truncate(place),
+        Harm::FlippedBit | Harm::NotesDamaged => {
+            if let Some(byte) = bytes.get_mut(place) {
+                *byte ^= 1 << (at % 8);
+            }
+        }
+        Harm::GarbageBehind => bytes.extend(std::iter::repeat_n(at as u8, 1 + at % 70)),
+        Harm::OutOfOrder => bytes.rotate_left(place / 34 * 34),
+    }
+    fs::write(path, bytes).unwrap();
 }
 
 /// What a power cut does beyond a kill.
@@ -70,6 +115,15 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Damage::Snapshots),
         Just(Damage::OldCheckpoint),
     ];
+    let harm = prop_oneof![
+        Just(Harm::Deleted),
+        Just(Harm::Cut),
+        Just(Harm::FlippedBit),
+        Just(Harm::GarbageBehind),
+        Just(Harm::OutOfOrder),
+        Just(Harm::NotesDamaged),
+        Just(Harm::NotesDeleted),
+    ];
     prop_oneof![
         12 => (0..PRODUCERS, 1..4i32).prop_map(|(producer, records)| Step::Write { producer, records }),
         3 => (1..4i32).prop_map(|records| Step::Plain { records }),
@@ -82,6 +136,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(|parts| Step::Delete { parts }),
         1 => Just(Step::Reopen),
         2 => (damage, any::<u16>()).prop_map(|(damage, at)| Step::Kill { damage, at }),
+        3 => (harm, any::<u16>(), any::<bool>())
+            .prop_map(|(harm, at, orderly)| Step::Harm { harm, at, orderly }),
     ]
 }
 
@@ -253,6 +309,17 @@ impl World {
                 self.older_point = self.bench.partition.checkpointed().recovery_point;
             }
             Step::Kill { damage, at } => self.kill(damage, usize::from(at)),
+            Step::Harm { harm: what, at, orderly: true } => {
+                let parked = std::mem::replace(&mut self.bench, Bench::new(&[]));
+                self.bench = parked.reopen_changed(0, |dir| harm(dir, what, usize::from(at)), |_| ());
+                self.older_point = self.bench.partition.checkpointed().recovery_point;
+            }
+            Step::Harm { harm: what, at, orderly: false } => {
+                self.bench.settle();
+                let point = self.bench.partition.checkpointed().recovery_point;
+                self.bench = self.bench.killed(point, |dir| harm(dir, what, usize::from(at)));
+                self.older_point = self.bench.partition.checkpointed().recovery_point;
+            }
         }
     }
 

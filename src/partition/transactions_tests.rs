@@ -9,7 +9,7 @@ use super::producers::{OpenTransaction, ProducerView};
 use super::testing::*;
 use crate::record::TransactionOutcome::{Abort, Commit};
 use crate::storage::segment::AbortedTransaction;
-use crate::storage::segment::dir::segment_path;
+use crate::storage::segment::dir::{TXN_SUMS_FILE, segment_path};
 
 fn aborted(producer_id: i64, first_offset: i64, last_offset: i64, stable: i64) -> AbortedTransaction {
     AbortedTransaction { producer_id, first_offset, last_offset, last_stable_offset: stable }
@@ -291,6 +291,55 @@ fn aborted_transactions_are_found_again_whatever_is_left_of_their_file() {
         }
         let ahead = [&whole[..], &whole[34..]].concat();
         check(recovery_point, "ahead of the log", &|dir| fs::write(index(dir), &ahead).unwrap());
+    }
+}
+
+/// Below the recovery point nothing can happen to the file, or to what was noted of it, that readers would notice.
+#[test]
+fn whatever_happens_to_their_file_is_noticed() {
+    let bench = Bench::new(&[]);
+    scripted(&bench);
+    bench.settle();
+    let notes = |dir: &Path| dir.join(TXN_SUMS_FILE);
+    assert!(!notes(bench.log_dir()).exists(), "nothing was promised yet");
+    bench.partition.advance_recovery_point();
+    let index = |dir: &Path| segment_path(dir, 0, ".txnindex");
+    let (whole, noted) =
+        (fs::read(index(bench.log_dir())).unwrap(), fs::read(notes(bench.log_dir())).unwrap());
+    let expected = consume(&bench.partition, 0, 1);
+    let check = |what: &str, change: &dyn Fn(&Path)| {
+        let found = bench.killed(9, change);
+        assert_eq!(consume(&found.partition, 0, 1), expected, "{what}");
+        assert_eq!(fs::read(index(found.log_dir())).unwrap(), whole, "{what}");
+        assert_eq!(fs::read(notes(found.log_dir())).unwrap(), noted, "{what}");
+    };
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        check("flipped", &|dir| fs::write(index(dir), &flipped).unwrap());
+        check("cut", &|dir| fs::write(index(dir), &whole[..at]).unwrap());
+    }
+    check("gone", &|dir| fs::remove_file(index(dir)).unwrap());
+    check("twice", &|dir| fs::write(index(dir), [&whole[..], &whole].concat()).unwrap());
+    check("out of order", &|dir| fs::write(index(dir), [&whole[34..], &whole[..34]].concat()).unwrap());
+    for at in (0..noted.len()).step_by(3) {
+        let mut flipped = noted.clone();
+        flipped[at] ^= 1;
+        check("notes flipped", &|dir| fs::write(notes(dir), &flipped).unwrap());
+        check("notes flipped, index gone", &|dir| {
+            fs::write(notes(dir), &flipped).unwrap();
+            fs::remove_file(index(dir)).unwrap();
+        });
+    }
+    // As in a log that Kafka wrote.
+    check("notes gone", &|dir| fs::remove_file(notes(dir)).unwrap());
+    for (at, what) in [(9, "another producer"), (17, "another first offset"), (25, "another marker")] {
+        let mut other = whole.clone();
+        other[at] ^= 4;
+        check(what, &|dir| {
+            fs::remove_file(notes(dir)).unwrap();
+            fs::write(index(dir), &other).unwrap();
+        });
     }
 }
 

@@ -10,7 +10,7 @@ use super::recover::has_indexes;
 use super::replay::marker;
 use super::sealed::Sealed;
 use super::txn_index::{AbortedTransaction, Checked, TxnIndex};
-use super::txn_sums::{Stored, Sum, distrust};
+use super::txn_sums::{Stored, Sum, distrust, of_segment};
 use super::verified::Trust;
 use super::walk::Located;
 use crate::record::TransactionOutcome;
@@ -46,25 +46,23 @@ pub(super) fn load_aborted(
     };
     for (index, &base) in bases.iter().enumerate() {
         let known = match stored {
-            Stored::Sums(sums) => sums.get(&base).copied().unwrap_or_default(),
-            Stored::Absent | Stored::Unreadable => Sum::default(),
+            Stored::Sums(sums) => of_segment(sums, base),
+            Stored::Absent | Stored::Unreadable => Vec::new(),
         };
         // Nothing of a segment above is believed anyway.
         let is_asked = base < durable;
         if !TxnIndex::exists(&dir.path, base) {
-            if is_asked && *stored == Stored::Unreadable {
-                doubt(base, base, "nothing is known of the file")?;
-            } else if is_asked && known.entries > 0 {
-                doubt(base, base, "the file is missing")?;
+            if is_asked && *stored != Stored::Absent && !known.contains(&Sum::default()) {
+                doubt(base, base, "the file is missing, or may be")?;
             }
             aborted.push(None);
             continue;
         }
         let bound = bases.get(index + 1).copied().unwrap_or(i64::MAX);
-        let mut checked = TxnIndex::open(dir, base, bound, durable, known)?;
+        let mut checked = TxnIndex::open(dir, base, bound, durable, &known)?;
         let mut keep_below = durable;
         let is_believed = match stored {
-            Stored::Sums(_) => checked.agrees && checked.durable <= known.entries,
+            Stored::Sums(_) => checked.agreed >= Some(checked.durable),
             Stored::Unreadable => false,
             Stored::Absent => !is_asked || batches.confirm(&checked, durable)?,
         };

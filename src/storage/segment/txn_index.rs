@@ -77,8 +77,8 @@ pub(super) struct Checked {
     pub index: TxnIndex,
     /// Offset from which the file has to be made anew; `None` if it is sound.
     pub lost_from: Option<i64>,
-    /// The entries are, or begin with, those that the caller knew of.
-    pub agrees: bool,
+    /// How many entries the file holds or begins with that the caller knew of, if it does at all.
+    pub agreed: Option<usize>,
     /// How many of the entries ended below the recovery point.
     pub durable: usize,
 }
@@ -115,14 +115,14 @@ impl TxnIndex {
     }
 
     /// Reads the file of the segment that holds the offsets from `base` to below `bound`, and keeps its sound part. The
-    /// file is not changed: see [`Self::truncate_to`]. `known` is what it held, and what ended below `durable` counts as
+    /// file is not changed: see [`Self::truncate_to`]. `known` is what it may hold, and what ended below `durable` counts as
     /// such.
     pub fn open(
         dir: &Arc<LogDir>,
         base: i64,
         bound: i64,
         durable: i64,
-        known: Sum,
+        known: &[Sum],
     ) -> Result<Checked, StorageError> {
         let mut index = TxnIndex { created: true, ..TxnIndex::empty(dir, base) };
         let length = index.file.len()?;
@@ -131,7 +131,7 @@ impl TxnIndex {
         let mut last = base - 1;
         let mut entries = Entries { file: &index.file, at: 0, end: whole, step: MOST_READ };
         let (mut written, mut crc, mut below) = (0, 0, 0);
-        let mut agrees = known == Sum::default();
+        let mut agreed = known.contains(&Sum::default()).then_some(0);
         'file: while let Some(chunk) = entries.next_bytes()? {
             for bytes in chunk.chunks(ENTRY_LEN) {
                 let fits = |entry: &AbortedTransaction| {
@@ -145,13 +145,15 @@ impl TxnIndex {
                 written += 1;
                 below += usize::from(last < durable);
                 crc = crc32c::crc32c_append(crc, bytes);
-                agrees |= known == Sum { entries: written, crc };
+                if known.contains(&Sum { entries: written, crc }) {
+                    agreed = Some(written);
+                }
             }
         }
         index.written = written;
         index.crc = crc;
         index.last_offset = last;
-        Ok(Checked { index, lost_from: (!sound).then_some(last + 1), agrees, durable: below })
+        Ok(Checked { index, lost_from: (!sound).then_some(last + 1), agreed, durable: below })
     }
 
     /// Everything in the file.

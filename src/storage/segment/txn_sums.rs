@@ -4,18 +4,20 @@
 //!
 //! ```text
 //!   txnindex-checksums   0                              version
-//!                        2                              segments with aborted transactions
+//!                        2                              lines that follow
 //!                        0 3 5a0e6c11                   base offset | entries | CRC-32C of their bytes
 //!                        4096 1 07f3ab20
 //!                        90cc1e77                       CRC-32C of all lines above
 //! ```
+//!
+//! While compaction replaces a segment there is a line for each of its two indexes, and the right one is to be believed.
 //!
 //! Kafka ignores the file. A log without aborted transactions has none, and nothing is spent on it. It is written before the
 //! recovery point passes an entry, so that every entry below the recovery point is covered. It may be ahead of what
 //! reached the disk: then an index is taken for damaged that is not, and made anew from the batches all the same.
 //! That both an index and this file are gone cannot be noticed: it looks like a log in which nothing was ever aborted.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::io;
@@ -33,7 +35,7 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 const VERSION: &str = "0";
 
 /// What the first entries of one `.txnindex` file are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Sum {
     /// How many.
     pub entries: usize,
@@ -41,8 +43,15 @@ pub(super) struct Sum {
     pub crc: u32,
 }
 
-/// By base offset of the segment; only of those that have entries.
-pub(super) type Sums = BTreeMap<i64, Sum>;
+/// With the base offset of the segment. One that has no entries need not be in it.
+pub(super) type Sums = BTreeSet<(i64, Sum)>;
+
+/// What the index of one segment may hold.
+pub(super) fn of_segment(sums: &Sums, base: i64) -> Vec<Sum> {
+    let known: Vec<Sum> =
+        sums.range((base, Sum::default())..).map_while(|(at, sum)| (*at == base).then_some(*sum)).collect();
+    if known.is_empty() { vec![Sum::default()] } else { known }
+}
 
 /// The file as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,10 +99,10 @@ pub(super) fn rebuild(dir: &Path) -> Result<(), StorageError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if let Some((base, ".txnindex")) = dir::parse_segment_name(&name) {
             let bytes = fs::read(&path).map_err(|source| StorageError::io("read", &path, source))?;
-            sums.insert(base, Sum { entries: bytes.len() / ENTRY_LEN, crc: crc32c::crc32c(&bytes) });
+            sums.insert((base, Sum { entries: bytes.len() / ENTRY_LEN, crc: crc32c::crc32c(&bytes) }));
         }
     }
-    sums.retain(|_, sum| sum.entries > 0);
+    sums.retain(|(_, sum)| sum.entries > 0);
     dir::write_atomically(&dir.join(TXN_SUMS_FILE), encode(&sums).as_bytes())
 }
 
@@ -117,7 +126,7 @@ fn parse(text: &str) -> Option<Sums> {
         let mut words = line.split(' ');
         let base = words.next()?.parse().ok()?;
         let entries = words.next()?.parse().ok()?;
-        sums.insert(base, Sum { entries, crc: u32::from_str_radix(words.next()?, 16).ok()? });
+        sums.insert((base, Sum { entries, crc: u32::from_str_radix(words.next()?, 16).ok()? }));
     }
     // Checks the version and the checksum, and that there is one way to say it.
     (encode(&sums) == text).then_some(sums)
@@ -194,10 +203,23 @@ impl Log {
     /// As [`Self::note_aborted`], and durable when this returns.
     pub(super) fn note_aborted_durably(&mut self) -> Result<(), StorageError> {
         self.note_aborted()?;
+        self.sync_noted()
+    }
+
+    /// Writes down, durably, that the index of the segment `base` is about to be replaced by one that holds `new`.
+    pub(super) fn note_replacement(&mut self, base: i64, new: Sum) -> Result<(), StorageError> {
+        let mut sums = self.sums();
+        let old = of_segment(&sums, base);
+        if old != [new] {
+            sums.extend(old.into_iter().chain([new]).map(|sum| (base, sum)));
+        }
+        self.noted.store(&self.dir, sums, &self.entries)?;
+        self.sync_noted()
+    }
+
+    fn sync_noted(&self) -> Result<(), StorageError> {
         if self.noted.file.is_dirty() {
             self.noted.file.sync()?;
-        }
-        if self.entries.is_dirty() {
             self.entries.sync()?;
         }
         Ok(())
@@ -225,7 +247,7 @@ mod tests {
 
     fn sums() -> impl Strategy<Value = Sums> {
         let sum = (0..1000usize, any::<u32>()).prop_map(|(entries, crc)| Sum { entries, crc });
-        prop::collection::btree_map(0..i64::MAX, sum, 0..6)
+        prop::collection::btree_set((0..i64::MAX, sum), 0..6)
     }
 
     #[test]
@@ -234,6 +256,8 @@ mod tests {
         assert_eq!(Stored::load(temp.path()).unwrap(), Stored::Absent);
         let sums =
             Sums::from([(0, Sum { entries: 3, crc: 0xabc }), (4096, Sum { entries: 1, crc: u32::MAX })]);
+        assert_eq!(of_segment(&sums, 0), [Sum { entries: 3, crc: 0xabc }]);
+        assert_eq!(of_segment(&sums, 1), [Sum::default()]);
         let text = encode(&sums);
         let lines = "0\n2\n0 3 00000abc\n4096 1 ffffffff\n";
         assert_eq!(text, format!("{lines}{:08x}\n", crc32c::crc32c(lines.as_bytes())));

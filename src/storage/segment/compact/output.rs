@@ -16,6 +16,7 @@ use super::super::offset_index::OffsetEntry;
 use super::super::sealed::index_capacity;
 use super::super::time_index::TimeEntry;
 use super::super::txn_index::AbortedTransaction;
+use super::super::txn_sums::Sum;
 use super::error::CompactError;
 use super::reader::read_at;
 use super::steps;
@@ -38,6 +39,8 @@ pub(super) struct CleanedFiles {
     pub end: i64,
     /// Kinds of the files that exist under a `.cleaned` name.
     pub made: Vec<FileKind>,
+    /// What its `.txnindex` file holds.
+    pub aborted: Sum,
     /// They are no longer `.cleaned`, and no longer this one's to remove.
     pub given_up: bool,
 }
@@ -48,7 +51,8 @@ impl CleanedFiles {
         if !dir.begin_rewrite() {
             return Err(CompactError::Busy { path: dir.path.clone() });
         }
-        Ok(Self { dir: dir.clone(), entries: entries.clone(), base, end, made: Vec::new(), given_up: false })
+        let (dir, entries) = (dir.clone(), entries.clone());
+        Ok(Self { dir, entries, base, end, made: Vec::new(), aborted: Sum::default(), given_up: false })
     }
 
     /// Path of the `.cleaned` file of a kind. The directory's is the empty file whose name tells the range.
@@ -263,6 +267,7 @@ impl Output {
         indexes.put_newest();
         let mut aborted = Vec::new();
         indexes.aborted.iter().for_each(|entry| entry.encode(&mut aborted));
+        self.files.aborted = Sum { entries: indexes.aborted.len(), crc: crc32c::crc32c(&aborted) };
         let mut contents =
             vec![(FileKind::OffsetIndex, &indexes.offsets), (FileKind::TimeIndex, &indexes.times)];
         if with_txn_index || !aborted.is_empty() {

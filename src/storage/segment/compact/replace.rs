@@ -8,7 +8,6 @@ use super::super::log::Log;
 use super::super::sealed::Sealed;
 use super::super::trim::EXTENSIONS;
 use super::super::txn_index::TxnIndex;
-use super::super::txn_sums::Sum;
 use super::error::CompactError;
 use super::output::CleanedFiles;
 use super::round::Rewritten;
@@ -38,6 +37,8 @@ impl Log {
         let Some(first) = self.place_of(&rewritten) else {
             return Err(CompactError::Changed { path: self.dir.path.clone() });
         };
+        self.note_replacement(rewritten.files.base, rewritten.files.aborted)?;
+        steps::synced();
         self.entries.mark_written();
         if let Err(error) = commit(&rewritten.files) {
             if let Err(error) = undo(&rewritten.files) {
@@ -94,7 +95,7 @@ impl Log {
         steps::remove(&files.path_with(FileKind::Directory, SWAP_SUFFIX))?;
         self.entries.mark_written();
         let txn = if files.made.contains(&FileKind::TxnIndex) {
-            let checked = TxnIndex::open(&self.dir, files.base, files.end, i64::MAX, Sum::default())?;
+            let checked = TxnIndex::open(&self.dir, files.base, files.end, i64::MAX, &[])?;
             if let Some(lost_from) = checked.lost_from {
                 let reason = format!("aborted transactions from {lost_from} on are lost");
                 return Err(StorageError::corrupt(&checked.index.file().path(), 0, reason));
@@ -105,9 +106,9 @@ impl Log {
         };
         let sealed = Sealed::rewritten(files.base, rewritten.size, rewritten.newest, txn);
         self.sealed.splice(old, [sealed]);
-        // Without it the next start makes the new index anew.
+        // That the old index would do as well hurts nobody.
         if let Err(error) = self.note_aborted_durably() {
-            tracing::warn!(%error, "what a compacted segment holds of aborted transactions is not written down");
+            tracing::warn!(%error, "the index a compacted segment had stays noted");
         }
         replaced.merged = segments[1..].iter().map(|segment| segment.base).collect();
         Ok(replaced)

@@ -53,6 +53,8 @@ pub enum Action {
         base: i64,
         entries: Vec<AbortedTransaction>,
     },
+    /// Writes down anew what the indexes of aborted transactions hold.
+    AbortedSums,
     /// Moves the file aside, as `<name>.damaged`: what it says is derived from the log, or from other files.
     SetAside,
     /// Writes `partition.metadata` with this topic id.
@@ -105,6 +107,7 @@ impl Finding {
             }
             Action::Indexes { .. } => "both indexes are built anew".to_owned(),
             Action::Aborted { .. } => "the index of aborted transactions is written anew".to_owned(),
+            Action::AbortedSums => "the file is written anew from the .txnindex files".to_owned(),
             Action::SetAside => {
                 "the file is set aside as .damaged and made anew by the next start".to_owned()
             }

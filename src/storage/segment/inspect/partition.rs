@@ -171,10 +171,7 @@ impl Look<'_> {
                 }
                 _ if file == TXN_SUMS_FILE => {
                     if Stored::load(self.path)? == Stored::Unreadable {
-                        self.add(Finding::note(
-                            path,
-                            "it is damaged; the next start makes the .txnindex files anew",
-                        ));
+                        self.add(Finding::damage(path, "it is damaged", Action::AbortedSums));
                     }
                 }
                 _ if ["leader-epoch-checkpoint", "partition.metadata"].contains(&&*file) => {}

@@ -39,6 +39,7 @@ pub fn repair(dir: &Path, findings: &[Finding], index_interval: u32) -> Result<V
                 write_atomically(&path, &bytes)?;
                 aborted = true;
             }
+            Action::AbortedSums => aborted = true,
             Action::SetAside => {
                 if finding.path.exists() {
                     let to = unused(&finding.path, "damaged");
