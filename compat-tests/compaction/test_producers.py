@@ -92,9 +92,11 @@ def test_a_repetition_is_known_behind_a_cleaning(own_broker, own_table):
 
     assert_known()
     own_broker.kill()
+    producer.disconnect()
     own_broker.start()
     assert_known()
     own_broker.stop()
+    producer.disconnect()
     forget_snapshots(table)
     own_broker.start()
     assert_known()
