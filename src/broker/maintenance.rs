@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::api::services::Services;
+use crate::metadata::store::deleted_topic;
+use crate::storage::StateStore;
 
 /// How often partitions are looked at for time-driven flushes and idle files.
 const TICK: Duration = Duration::from_millis(500);
@@ -23,7 +25,11 @@ const LOAD_GROUPS_EVERY: Duration = Duration::from_secs(10);
 const CHECKPOINT_EVERY_BYTES: u64 = 64 << 20;
 
 /// Runs until `stopping` turns true.
-pub async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
+pub async fn run(
+    services: Arc<Services>,
+    state: Arc<dyn StateStore>,
+    mut stopping: watch::Receiver<bool>,
+) {
     if !services.partitions.was_clean() {
         let verifying = services.clone();
         let cancelled = stopping.clone();
@@ -58,8 +64,8 @@ pub async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
             reconfigure: version != image_version,
         };
         image_version = version;
-        let working = services.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || pass(&working, due)).await {
+        let (working, state) = (services.clone(), state.clone());
+        if let Err(error) = tokio::task::spawn_blocking(move || pass(&working, &*state, due)).await {
             warn!(%error, "a maintenance pass failed");
         }
     }
@@ -108,9 +114,12 @@ struct Due {
     reconfigure: bool,
 }
 
-fn pass(services: &Services, due: Due) {
+fn pass(services: &Services, state: &dyn StateStore, due: Due) {
     let now_ms = services.now_ms();
-    services.partitions.empty_trash();
+    let gone = services.partitions.empty_trash();
+    if let Err(error) = deleted_topic::forget(state, &gone) {
+        warn!(%error, "deleted topics stay noted until the next start");
+    }
     let now = std::time::Instant::now();
     services.partitions.doomed().remove_due(now);
     if due.reconfigure {

@@ -40,6 +40,7 @@ pub mod transactions;
 mod transactions_model_tests;
 #[cfg(test)]
 mod transactions_tests;
+mod trash;
 
 pub use error::{AppendError, OffsetError, ReadError};
 pub use handle::{Partition, PartitionId};
