@@ -27,6 +27,8 @@ pub mod handle;
 pub mod key_index;
 pub mod maintenance;
 pub mod metrics;
+#[cfg(test)]
+mod out_of_files_tests;
 mod producer_replay;
 pub mod producer_snapshot;
 pub mod producers;
