@@ -49,7 +49,9 @@ impl ToCode for AppendError {
             }
             AppendError::CoordinatorFenced { .. } => ResponseError::TransactionCoordinatorFenced,
             AppendError::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
-            AppendError::DiskFull | AppendError::Storage(_) => ResponseError::KafkaStorageError,
+            AppendError::DiskFull | AppendError::OutOfFiles | AppendError::Storage(_) => {
+                ResponseError::KafkaStorageError
+            }
             AppendError::Closed => ResponseError::NotLeaderOrFollower,
             AppendError::TimedOut => ResponseError::RequestTimedOut,
         }

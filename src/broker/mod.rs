@@ -32,7 +32,7 @@ use crate::config::BrokerConfig;
 use crate::control::{self, server::Operations};
 use crate::groups::coordinator::Coordinator;
 use crate::groups::coordinator::metrics::GroupMetrics;
-use crate::metadata::store::cluster_id;
+use crate::metadata::store::{cluster_id, deleted_topic};
 use crate::metadata::{Controller, ControllerOptions, PartitionLimit, ProducerIds};
 use crate::partition::Registry;
 use crate::partition::checkpoints::Checkpoints;
@@ -124,7 +124,7 @@ impl Broker {
         };
         let controller = Arc::new(Controller::open(state.clone(), identity, logs, options).await?);
         let image = controller.image();
-        registry.remove_leftovers(|name| data_dir::is_known(&image, name))?;
+        registry.remove_leftovers(|name| data_dir::is_known(&image, name), deleted_topic::load(&*state)?)?;
         let watched = controller.clone();
         let settings = group_settings::settings(&config, data_dir.was_clean());
         let group_metrics = GroupMetrics::register(&metrics)?;
@@ -189,7 +189,9 @@ impl Broker {
         };
         broker.listen().await?;
         broker.listen_to_operators();
-        broker.background.spawn(maintenance::run(broker.services.clone(), broker.stop.subscribe()));
+        let maintained =
+            maintenance::run(broker.services.clone(), broker.state.clone(), broker.stop.subscribe());
+        broker.background.spawn(maintained);
         let alarms = broker.services.groups.clone().run_alarms(broker.stop.subscribe());
         broker.background.spawn(alarms);
         broker.background.spawn(maintenance::load_groups(broker.services.clone()));

@@ -96,7 +96,7 @@ impl Journal for StateJournal {
 mod tests {
     use super::*;
     use crate::metadata::change::apply;
-    use crate::metadata::store::load;
+    use crate::metadata::store::{deleted_topic, load};
     use crate::storage::MemoryState;
     use crate::storage::hooked_state::{HookedState, disk_error};
     use std::collections::VecDeque;
@@ -143,6 +143,8 @@ mod tests {
         assert!(step(&image, delete.clone()).is_err());
         let on_disk = load(&*store, empty.clone()).expect("load");
         assert_eq!(on_disk.topic_count(), 0, "the failed deletion did reach the disk");
+        let deleted = || deleted_topic::load(&*store).expect("load");
+        assert_eq!(deleted(), [Uuid::from_u128(1)].into(), "and its note with it");
 
         // While it cannot be undone, nothing else is written.
         script.lock().push_back((false, false));
@@ -152,6 +154,7 @@ mod tests {
         let image = step(&image, create("b", 2)).expect("append");
         assert_eq!(load(&*store, empty.clone()).expect("load"), image);
         assert_eq!(image.topic_count(), 2);
+        assert_eq!(deleted(), [].into(), "a topic that lives must not be taken for a deleted one");
 
         // When undoing works at once, the disk is right again before the caller hears of the failure.
         script.lock().push_back((true, false));

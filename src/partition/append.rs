@@ -204,6 +204,8 @@ impl Partition {
         match error.kind() {
             // The log took the partial write back: reads go on, and writes resume once there is space.
             StorageErrorKind::Full => AppendError::DiskFull,
+            // Nothing was written: writes resume once there are descriptors.
+            StorageErrorKind::OutOfFiles => AppendError::OutOfFiles,
             StorageErrorKind::Closed => AppendError::Closed,
             StorageErrorKind::Corrupt | StorageErrorKind::Unavailable => {
                 let reason = error.to_string();

@@ -33,6 +33,9 @@ pub enum AppendError {
     /// The disk is full; nothing of the batch is visible, a retry may succeed.
     #[error("the log directory is full")]
     DiskFull,
+    /// No more files can be opened; nothing of the batch is visible, a retry may succeed.
+    #[error("too many files are open")]
+    OutOfFiles,
     /// Writing failed; nothing of the batch was acknowledged.
     #[error("the log cannot be written: {0}")]
     Storage(String),
@@ -72,7 +75,9 @@ impl From<StorageError> for ReadError {
         match error.kind() {
             StorageErrorKind::Corrupt => ReadError::Damaged(error.to_string()),
             StorageErrorKind::Closed => ReadError::Closed,
-            StorageErrorKind::Full | StorageErrorKind::Unavailable => ReadError::Storage(error.to_string()),
+            StorageErrorKind::Full | StorageErrorKind::OutOfFiles | StorageErrorKind::Unavailable => {
+                ReadError::Storage(error.to_string())
+            }
         }
     }
 }

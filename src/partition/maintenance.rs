@@ -144,7 +144,14 @@ impl Partition {
                 // no room for another, the rest goes first and this one the next time.
                 Some(last) if count == segments.len() => {
                     let upto = match log.roll(now_ms) {
-                        Err(error) if error.kind() == StorageErrorKind::Full => segments[last].base_offset,
+                        Err(error)
+                            if matches!(
+                                error.kind(),
+                                StorageErrorKind::Full | StorageErrorKind::OutOfFiles
+                            ) =>
+                        {
+                            segments[last].base_offset
+                        }
                         rolled => rolled.map(|()| segments[last].next_offset)?,
                     };
                     log.delete_segments_below(upto)

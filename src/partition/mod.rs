@@ -27,6 +27,8 @@ pub mod handle;
 pub mod key_index;
 pub mod maintenance;
 pub mod metrics;
+#[cfg(test)]
+mod out_of_files_tests;
 mod producer_replay;
 pub mod producer_snapshot;
 pub mod producers;
@@ -41,6 +43,7 @@ pub mod transactions;
 mod transactions_model_tests;
 #[cfg(test)]
 mod transactions_tests;
+mod trash;
 
 pub use error::{AppendError, OffsetError, ReadError};
 pub use handle::{Partition, PartitionId};

@@ -1,5 +1,6 @@
 //! Topic-partition → handle. Partitions open on first use; concurrent openers share one opening.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +17,12 @@ use super::flusher::{FILES_SYNCED_SINGLY, Flusher, sync, sync_file_system};
 use super::handle::{Opened, Partition, PartitionId};
 use super::producer_replay::ProducerReplay;
 use super::snapshots;
+use super::trash::Trash;
 use crate::config::TopicConfig;
 use crate::storage::segment::space::Disk;
-use crate::storage::segment::{DamageCount, FileCache, Log, LogConfig, OpenOptions, StorageError};
+use crate::storage::segment::{
+    DamageCount, FileCache, Log, LogConfig, OpenOptions, StorageError, read_metadata,
+};
 
 /// Why a partition cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +63,7 @@ struct Opening {
 pub struct Registry {
     data_dir: PathBuf,
     slots: DashMap<(Uuid, i32), Arc<Slot>>,
-    files: Arc<FileCache>,
+    pub(super) files: Arc<FileCache>,
     flusher: Arc<Flusher>,
     disk: Arc<Disk>,
     /// Whether the last stop was orderly: then tails need no verification.
@@ -69,7 +73,7 @@ pub struct Registry {
     /// Topics that got partitions in this run, and the first of these: they have seen no unclean stop.
     created: DashMap<Uuid, i32>,
     /// Directories that nothing refers to any more.
-    trash: Mutex<Vec<PathBuf>>,
+    trash: Trash,
     doomed: Doomed,
     closed: AtomicBool,
     on_open: OnceLock<OnOpen>,
@@ -106,7 +110,7 @@ impl Registry {
             clean,
             checkpoints: checkpoints.into_iter().collect(),
             created: DashMap::new(),
-            trash: Mutex::default(),
+            trash: Trash::default(),
             doomed: Doomed::default(),
             closed: AtomicBool::new(false),
             on_open: OnceLock::new(),
@@ -333,6 +337,8 @@ impl Registry {
         if range.start == 0 {
             self.created.remove(&topic_id);
         }
+        let is_whole_topic = range.start == 0;
+        let mut all = true;
         for index in range {
             self.checkpoints.remove(&(topic.to_owned(), index));
             if let Some((_, slot)) = self.slots.remove(&(topic_id, index)) {
@@ -348,19 +354,19 @@ impl Registry {
             let dir = self.partition_dir(topic, index);
             if let Err(error) = self.set_aside(&dir) {
                 warn!(dir = %dir.display(), %error, "a deleted partition's directory stays");
+                all = false;
             }
+        }
+        if is_whole_topic && all {
+            self.trash.holds_all_of([topic_id]);
         }
     }
 
     /// Removes the directories of deleted partitions. Readers hold open descriptors: a fetch under way finishes
-    /// nonetheless. What cannot be removed is tried again at the next start.
-    pub fn empty_trash(&self) {
-        let trash = std::mem::take(&mut *self.trash.lock());
-        for dir in trash {
-            if let Err(error) = fs::remove_dir_all(&dir) {
-                warn!(dir = %dir.display(), %error, "cannot remove a deleted directory now");
-            }
-        }
+    /// nonetheless. What cannot be removed is tried again at the next start. Returns the deleted topics of which nothing is
+    /// left on the disk: their ids need not be remembered any more.
+    pub fn empty_trash(&self) -> Vec<Uuid> {
+        self.trash.empty(&self.data_dir)
     }
 
     fn set_aside(&self, dir: &Path) -> Result<(), StorageError> {
@@ -378,15 +384,20 @@ impl Registry {
             path: dir.to_path_buf(),
             source,
         })?;
-        self.trash.lock().push(renamed);
+        self.trash.add(renamed);
         Ok(())
     }
 
-    /// Finds what earlier deletions and uncommitted creations left behind. Called at start, before anything opens.
+    /// Finds what earlier deletions and uncommitted creations left behind: of topics in `deleted` it goes with
+    /// [`Registry::empty_trash`], whatever name it has. Called at start, before anything opens.
     ///
     /// # Errors
-    /// When the data directory cannot be listed.
-    pub fn remove_leftovers(&self, is_known: impl Fn(&str) -> bool) -> std::io::Result<()> {
+    /// When the data directory cannot be listed, or a directory in it cannot be renamed.
+    pub fn remove_leftovers(
+        &self,
+        is_known: impl Fn(&str) -> bool,
+        deleted: HashSet<Uuid>,
+    ) -> std::io::Result<()> {
         for entry in fs::read_dir(&self.data_dir)? {
             let entry = entry?;
             let name = entry.file_name();
@@ -395,14 +406,24 @@ impl Registry {
                 continue;
             }
             if name.ends_with("-delete") {
-                self.trash.lock().push(entry.path());
+                self.trash.add(entry.path());
             } else if is_partition_dir(name) && !is_known(name) {
+                let path = entry.path();
+                // Without its id nobody knows whose log it was.
+                let topic_id = read_metadata(&path).ok().flatten().map(Uuid::from_bytes);
+                if topic_id.is_some_and(|id| deleted.contains(&id)) {
+                    // The stop came before the renaming, or before it was on the disk.
+                    info!(dir = name, "a directory of a deleted topic is removed");
+                    self.set_aside(&path).map_err(std::io::Error::other)?;
+                    continue;
+                }
                 // As Kafka: a log without a topic is set aside, never removed: an operator may want it.
                 let stray = self.data_dir.join(format!("{name}.{}-stray", Uuid::new_v4().simple()));
                 warn!(dir = name, to = %stray.display(), "a log directory belongs to no topic; set aside");
-                fs::rename(entry.path(), stray)?;
+                fs::rename(path, stray)?;
             }
         }
+        self.trash.holds_all_of(deleted);
         Ok(())
     }
 
@@ -451,3 +472,7 @@ pub(super) fn log_config(config: &TopicConfig) -> LogConfig {
 fn is_partition_dir(name: &str) -> bool {
     name.rsplit_once('-').is_some_and(|(topic, index)| !topic.is_empty() && index.parse::<i32>().is_ok())
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

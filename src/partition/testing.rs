@@ -142,6 +142,12 @@ pub fn plain(records: i32) -> Validated {
     built(BatchBuilder::new(), records)
 }
 
+/// A batch of nobody, of so many bytes and a header.
+pub fn plain_of(bytes: usize) -> Validated {
+    let bytes = BatchBuilder::new().record(1_000, None, Some(&vec![7; bytes])).build().unwrap();
+    Validated { header: BatchHeader::parse(&bytes).unwrap(), bytes }
+}
+
 pub fn marker(producer_id: i64, producer_epoch: i16, outcome: TransactionOutcome) -> EndMarker {
     EndMarker { producer_id, producer_epoch, coordinator_epoch: 0, outcome }
 }

@@ -51,7 +51,7 @@ class Stored:
 
     def copy_to(self, data: Path) -> None:
         shutil.rmtree(data, ignore_errors=True)
-        shutil.copytree(self.directory, data)
+        shutil.copytree(self.directory, data, ignore=shutil.ignore_patterns("control.sock"))
 
     def files(self, pattern: str) -> list[Path]:
         """Relative to the directory, in order."""

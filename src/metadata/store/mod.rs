@@ -4,6 +4,7 @@
 //! Every value starts with a version byte of its own kind. Integers are big-endian.
 
 pub mod cluster_id;
+pub mod deleted_topic;
 pub mod group_override;
 pub mod meta_properties;
 pub mod producer_block;
@@ -29,6 +30,8 @@ const INDEX_KEY: &[u8] = b"metadata-index";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RowKey {
     Topic(Arc<str>),
+    /// That the topic was deleted.
+    Deleted(Uuid),
     Overrides(Uuid),
     GroupOverrides(Arc<str>),
 }
@@ -53,6 +56,9 @@ pub(super) fn rows_of(entry: &Entry<'_>) -> Vec<RowKey> {
         }
     }
     for change in entry.changes {
+        if let Change::TopicDeleted { id } = change {
+            rows.push(RowKey::Deleted(*id));
+        }
         match change {
             // A topic without overrides has no row for them.
             Change::TopicCreated { overrides, .. } if overrides.is_empty() => {}
@@ -74,6 +80,10 @@ pub(super) fn write_row(batch: &mut WriteBatch, row: &RowKey, image: &MetadataIm
         RowKey::Topic(name) => match image.topic(name) {
             Some(found) => batch.put(KeySpace::Topics, topic::key(name), topic::value(found)),
             None => batch.delete(KeySpace::Topics, topic::key(name)),
+        },
+        RowKey::Deleted(id) => match image.topic_by_id(*id) {
+            Some(_) => batch.delete(KeySpace::Cluster, deleted_topic::key(*id)),
+            None => batch.put(KeySpace::Cluster, deleted_topic::key(*id), deleted_topic::value()),
         },
         RowKey::Overrides(id) => match image.topic_by_id(*id).map(|topic| &topic.overrides) {
             Some(overrides) if !overrides.is_empty() => {
@@ -105,17 +115,17 @@ pub fn load(store: &dyn StateStore, empty: MetadataImage) -> Result<MetadataImag
     let mut image = empty;
     image.version = read_index(store)?;
     let mut overrides: HashMap<Uuid, Arc<Overrides>> = HashMap::new();
-    each_row(store, KeySpace::Configs, &mut |key, value| {
+    each_row(store, KeySpace::Configs, b"", &mut |key, value| {
         let id = topic_override::read_key(key)?;
         overrides.insert(id, Arc::new(topic_override::read_value(value)?));
         Ok(())
     })?;
-    each_row(store, KeySpace::GroupConfigs, &mut |key, value| {
+    each_row(store, KeySpace::GroupConfigs, b"", &mut |key, value| {
         let group = group_override::read_key(key)?;
         image.set_group_overrides(&group, &Arc::new(group_override::read_value(value)?));
         Ok(())
     })?;
-    each_row(store, KeySpace::Topics, &mut |key, value| {
+    each_row(store, KeySpace::Topics, b"", &mut |key, value| {
         let name = topic::read_key(key)?;
         let row = topic::read_value(value)?;
         if let Some(first) = image.topic_by_id(row.id) {
@@ -145,10 +155,15 @@ fn read_index(store: &dyn StateStore) -> Result<u64, LoadError> {
 /// Takes in one row's key and value.
 type ReadRow<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), LoadError> + 'a;
 
-/// Visits every row of a key space until the visitor fails.
-fn each_row(store: &dyn StateStore, space: KeySpace, visit: &mut ReadRow<'_>) -> Result<(), LoadError> {
+/// Visits every row of a key space whose key begins with `prefix` until the visitor fails.
+fn each_row(
+    store: &dyn StateStore,
+    space: KeySpace,
+    prefix: &[u8],
+    visit: &mut ReadRow<'_>,
+) -> Result<(), LoadError> {
     let mut outcome = Ok(());
-    let scanned: Result<(), StateError> = store.scan_prefix(space, b"", &mut |key, value| {
+    let scanned: Result<(), StateError> = store.scan_prefix(space, prefix, &mut |key, value| {
         outcome = visit(key, value);
         if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });

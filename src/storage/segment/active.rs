@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::error::StorageError;
+use super::error::{StorageError, StorageErrorKind};
 use super::files::{FileHandle, LogDir};
 use super::log::LogConfig;
 use super::offset_index::OffsetEntry;
@@ -149,7 +149,10 @@ impl Active {
         dir.check()?;
         let position = self.size;
         if let Err(error) = self.files.log.write_at(prefix, rest, position) {
-            if let Err(error) = self.files.log.truncate(position) {
+            // A file that could not be opened was not written to, and could not be cut either.
+            if error.kind() != StorageErrorKind::OutOfFiles
+                && let Err(error) = self.files.log.truncate(position)
+            {
                 tracing::error!(%error, "cannot undo a failed append, the log stops");
                 dir.stop();
             }

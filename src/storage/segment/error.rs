@@ -10,6 +10,8 @@ use thiserror::Error;
 pub enum StorageErrorKind {
     /// The file system has no room, or the file reached a size limit. Nothing was written.
     Full,
+    /// A file could not be opened because too many are (EMFILE, ENFILE). Nothing was written.
+    OutOfFiles,
     /// The bytes on disk, or the bytes to be written, contradict the format.
     Corrupt,
     /// The operating system refused, or the log stopped after a failed flush.
@@ -23,6 +25,8 @@ pub enum StorageErrorKind {
 pub enum StorageError {
     #[error("no space left for {}", path.display())]
     Full { path: PathBuf, source: io::Error },
+    #[error("too many files are open to {action} {}", path.display())]
+    OutOfFiles { action: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is corrupt at byte {position}: {reason}", path.display())]
@@ -40,6 +44,7 @@ impl StorageError {
     pub fn kind(&self) -> StorageErrorKind {
         match self {
             Self::Full { .. } => StorageErrorKind::Full,
+            Self::OutOfFiles { .. } => StorageErrorKind::OutOfFiles,
             Self::Io { .. } | Self::Stopped { .. } => StorageErrorKind::Unavailable,
             Self::Corrupt { .. } => StorageErrorKind::Corrupt,
             Self::Closed { .. } => StorageErrorKind::Closed,
@@ -48,11 +53,14 @@ impl StorageError {
 
     /// True if the same call may succeed later on the same open log.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Io { .. })
+        matches!(self, Self::Full { .. } | Self::OutOfFiles { .. } | Self::Io { .. })
     }
 
     pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();
+        if is_out_of_files(&source) {
+            return Self::OutOfFiles { action, path, source };
+        }
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Self::Full { path, source }
@@ -64,6 +72,12 @@ impl StorageError {
     pub(super) fn corrupt(path: &Path, position: u64, reason: impl Into<String>) -> Self {
         Self::Corrupt { path: path.to_path_buf(), position, reason: reason.into() }
     }
+}
+
+/// Whether the process, or the system, has as many files open as it may.
+pub(super) fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Why a position in the log cannot be used.
@@ -85,6 +99,11 @@ mod tests {
         for errno in [28, 122, 27] {
             let error = StorageError::io("write", Path::new("x"), io::Error::from_raw_os_error(errno));
             assert_eq!(error.kind(), StorageErrorKind::Full);
+            assert!(error.is_retryable());
+        }
+        for errno in [23, 24] {
+            let error = StorageError::io("open", Path::new("x"), io::Error::from_raw_os_error(errno));
+            assert_eq!(error.kind(), StorageErrorKind::OutOfFiles);
             assert!(error.is_retryable());
         }
         let other = StorageError::io("write", Path::new("x"), io::Error::from_raw_os_error(5));

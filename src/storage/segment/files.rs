@@ -7,11 +7,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::dir::{FileKind, TXN_SUMS_FILE, segment_path};
-use super::error::StorageError;
+use super::error::{StorageError, StorageErrorKind, is_out_of_files};
 use super::verified::DamageCount;
 
 /// Open files kept by default: half of the usual soft limit of 1024 descriptors.
@@ -19,6 +20,10 @@ pub const DEFAULT_OPEN_FILES: usize = 512;
 /// Handles looked at for one that can be closed, each time one opens. When that many in a row
 /// are dirty, the next sync is due anyway and the bound gives way for that long.
 const EVICTION_STEPS: usize = 64;
+/// Descriptors given back when the system has no more: a new segment needs three, and a reader or two.
+const GIVEN_BACK: usize = 8;
+/// How often and after what pauses a file to sync is opened again when no descriptor is left.
+const SYNC_OPENED: (usize, Duration) = (100, Duration::from_millis(20));
 
 /// Bounds the open files of all logs that share it.
 ///
@@ -28,12 +33,21 @@ pub struct FileCache {
     capacity: usize,
     ring: Mutex<VecDeque<Weak<FileHandle>>>,
     damage: Arc<DamageCount>,
+    /// No descriptor is left, says the test.
+    #[cfg(test)]
+    refuses: AtomicBool,
 }
 
 impl FileCache {
     /// A cache that closes idle files above `capacity`.
     pub fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self { capacity, ring: Mutex::new(VecDeque::new()), damage: Arc::default() })
+        Arc::new(Self {
+            capacity,
+            ring: Mutex::new(VecDeque::new()),
+            damage: Arc::default(),
+            #[cfg(test)]
+            refuses: AtomicBool::new(false),
+        })
     }
 
     /// How many damaged places the logs have.
@@ -44,6 +58,46 @@ impl FileCache {
     /// Handles in the ring; those of dropped logs leave when the hand passes.
     pub fn tracked(&self) -> usize {
         self.ring.lock().len()
+    }
+
+    /// From now on no file can be opened, or all can again.
+    #[cfg(test)]
+    pub(crate) fn refuse_for_test(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::Release);
+    }
+
+    /// Opens a file. When no descriptor is left, idle files are closed for it, and it is tried once more.
+    fn open(&self, open: impl Fn() -> io::Result<File>) -> io::Result<File> {
+        #[cfg(test)]
+        let open = || match self.refuses.load(Ordering::Acquire) {
+            true => Err(io::Error::from_raw_os_error(24)),
+            false => open(),
+        };
+        match open() {
+            Err(error) if is_out_of_files(&error) && self.give_back() > 0 => open(),
+            opened => opened,
+        }
+    }
+
+    /// Closes some files that nobody is using, however lately they were used. How many.
+    fn give_back(&self) -> usize {
+        let mut ring = self.ring.lock();
+        let mut closed = 0;
+        for _ in 0..ring.len() {
+            if closed == GIVEN_BACK {
+                break;
+            }
+            let Some(weak) = ring.pop_front() else { break };
+            let Some(candidate) = weak.upgrade() else { continue };
+            // One that a reader holds stays open until the reader is done.
+            if candidate.is_in_use() || !candidate.close_if_clean() {
+                ring.push_back(weak);
+            } else {
+                candidate.tracked.store(false, Ordering::Relaxed);
+                closed += 1;
+            }
+        }
+        closed
     }
 
     fn opened(&self, handle: &Arc<FileHandle>) {
@@ -189,9 +243,21 @@ impl FileHandle {
     /// # Errors
     /// The file cannot be opened, or its segment was removed from the log meanwhile.
     pub fn file(self: &Arc<Self>) -> Result<Arc<File>, StorageError> {
+        self.file_for(false)
+    }
+
+    /// The open file, which stays open until what is written to it next is synced.
+    fn file_to_write(self: &Arc<Self>) -> Result<Arc<File>, StorageError> {
+        self.file_for(true)
+    }
+
+    fn file_for(self: &Arc<Self>, writing: bool) -> Result<Arc<File>, StorageError> {
         self.touched.store(true, Ordering::Relaxed);
         let mut open = self.open.lock();
         if let Some(file) = &*open {
+            if writing {
+                self.mark_written();
+            }
             return Ok(file.clone());
         }
         let path = self.path();
@@ -200,13 +266,17 @@ impl FileHandle {
             return Err(StorageError::io("open removed", &path, source));
         }
         let write = self.kind != FileKind::Directory;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(write)
-            .open(&path)
+        let file = self
+            .dir
+            .cache
+            .open(|| OpenOptions::new().read(true).write(write).open(&path))
             .map_err(|source| StorageError::io("open", &path, source))?;
         let file = Arc::new(file);
         *open = Some(file.clone());
+        if writing {
+            // Before the cache may look at it.
+            self.mark_written();
+        }
         drop(open);
         self.dir.cache.opened(self);
         Ok(file)
@@ -216,12 +286,12 @@ impl FileHandle {
     /// is never emptied.
     pub(super) fn create(self: &Arc<Self>) -> Result<(), StorageError> {
         let path = self.path();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(self.kind != FileKind::Log)
-            .open(&path)
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(self.kind != FileKind::Log);
+        let file = self
+            .dir
+            .cache
+            .open(|| options.open(&path))
             .map_err(|source| StorageError::io("create", &path, source))?;
         let length = file.metadata().map_err(|source| StorageError::io("create", &path, source))?.len();
         if length > 0 {
@@ -297,8 +367,7 @@ impl FileHandle {
         self.dir.check()?;
         // Counted before, so that the cache keeps the descriptor, and after, so that a sync
         // which began in between does not cover it.
-        self.mark_written();
-        let file = self.file()?;
+        let file = self.file_to_write()?;
         let fail = |source| StorageError::io("write", &self.path(), source);
         while !head.is_empty() || !tail.is_empty() {
             let pieces = [IoSlice::new(head), IoSlice::new(tail)];
@@ -320,8 +389,7 @@ impl FileHandle {
 
     /// Cuts the file to `length` bytes.
     pub(super) fn truncate(self: &Arc<Self>, length: u64) -> Result<(), StorageError> {
-        self.mark_written();
-        let cut = self.file()?.set_len(length);
+        let cut = self.file_to_write()?.set_len(length);
         self.mark_written();
         cut.map_err(|source| StorageError::io("truncate", &self.path(), source))
     }
@@ -341,7 +409,7 @@ impl FileHandle {
     pub fn sync(self: &Arc<Self>) -> Result<(), StorageError> {
         self.dir.check()?;
         let ticket = self.sync_begin();
-        let synced = self.file().and_then(|file| {
+        let synced = self.file_to_sync().and_then(|file| {
             let result = match self.kind {
                 FileKind::Directory => file.sync_all(),
                 _ => file.sync_data(),
@@ -362,6 +430,24 @@ impl FileHandle {
         }
     }
 
+    /// Files that are written stay open until they are synced, but for a directory nobody had a reason to open. No descriptor
+    /// for it is no failure of the disk: nothing was tried yet, so there is time.
+    fn file_to_sync(self: &Arc<Self>) -> Result<Arc<File>, StorageError> {
+        let (times, pause) = SYNC_OPENED;
+        for _ in 1..times {
+            match self.file() {
+                Err(error) if error.kind() == StorageErrorKind::OutOfFiles => std::thread::sleep(pause),
+                opened => return opened,
+            }
+        }
+        self.file()
+    }
+
+    /// Opens a directory whose entries are about to change, for the sync that must follow.
+    pub(super) fn open_to_change(self: &Arc<Self>) -> Result<(), StorageError> {
+        self.file_to_write().map(drop)
+    }
+
     /// For a caller that syncs the whole file system (`syncfs`): take a ticket of each handle
     /// before, and give it back with [`Self::sync_done`] or [`Self::sync_failed`] after.
     pub fn sync_begin(&self) -> SyncTicket {
@@ -376,6 +462,11 @@ impl FileHandle {
     /// A sync that should have covered this file failed: its log stops.
     pub fn sync_failed(&self) {
         self.dir.stop();
+    }
+
+    /// Whether somebody beside the handle has the open file now.
+    fn is_in_use(&self) -> bool {
+        self.open.try_lock().is_none_or(|open| open.as_ref().is_none_or(|file| Arc::strong_count(file) > 1))
     }
 
     /// Closes the descriptor if nothing unsynced depends on it; true if it is closed.
@@ -460,6 +551,41 @@ mod tests {
         let mut read = [0; 8];
         assert_eq!(handles[0].read_at(&mut read, 1).unwrap(), 3);
         assert_eq!(&read[..3], b"bcd");
+    }
+
+    #[test]
+    fn idle_files_are_given_back_when_no_descriptor_is_left() {
+        let temp = tempfile::tempdir().unwrap();
+        let cache = FileCache::new(100);
+        let dir = LogDir::new(temp.path(), cache.clone());
+        let handles: Vec<_> = (0..20).map(|base| FileHandle::new(&dir, base, FileKind::Log)).collect();
+        for handle in &handles {
+            handle.create().unwrap();
+        }
+        let tries = std::cell::Cell::new(0);
+        let open = |works_at: usize| {
+            tries.set(0);
+            cache.open(|| {
+                tries.set(tries.get() + 1);
+                if tries.get() < works_at {
+                    Err(io::Error::from_raw_os_error(24))
+                } else {
+                    File::open(temp.path())
+                }
+            })
+        };
+        assert!(is_out_of_files(&open(2).unwrap_err()), "all files have unsynced data");
+        assert_eq!(tries.get(), 1);
+        handles.iter().for_each(|handle| handle.sync().unwrap());
+        let read = handles[0].file().unwrap();
+        open(2).unwrap();
+        assert_eq!(handles.iter().filter(|handle| handle.is_open()).count(), 20 - GIVEN_BACK);
+        assert!(handles[0].is_open(), "it is being read");
+        drop(read);
+        assert!(is_out_of_files(&open(3).unwrap_err()), "it is tried once more, and not for ever");
+        assert_eq!(tries.get(), 2);
+        // They open again when they are used.
+        handles.iter().for_each(|handle| assert_eq!(handle.len().unwrap(), 0));
     }
 
     #[test]

@@ -193,6 +193,8 @@ impl Log {
         self.dir.check()?;
         self.active.finish_indexes()?;
         self.write_aborted()?;
+        // Now, while nothing is changed yet: without a descriptor for the sync the new segment could not become durable.
+        self.entries.open_to_change()?;
         let files = match Files::create(&self.dir, base) {
             Ok(files) => files,
             Err(error) => {

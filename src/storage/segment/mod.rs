@@ -57,6 +57,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use dir::read_metadata;
 pub use epochs::{EpochEntry, LeaderEpochs};
 pub use error::{ReadError, StorageError, StorageErrorKind};
 pub use files::{DEFAULT_OPEN_FILES, FileCache, FileHandle, SyncTicket};
