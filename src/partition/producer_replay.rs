@@ -11,6 +11,7 @@ use crate::storage::segment::{AbortedTransaction, Replay};
 pub(super) struct ProducerReplay<'a> {
     dir: &'a Path,
     snapshots_end: i64,
+    from_newest: bool,
     now_ms: i64,
     /// As they were behind the last batch.
     pub(super) producers: Producers,
@@ -19,15 +20,15 @@ pub(super) struct ProducerReplay<'a> {
 }
 
 impl<'a> ProducerReplay<'a> {
-    pub(super) fn new(dir: &'a Path, snapshots_end: i64, now_ms: i64) -> Self {
-        ProducerReplay { dir, snapshots_end, now_ms, producers: Producers::default(), from: 0 }
+    pub(super) fn new(dir: &'a Path, snapshots_end: i64, from_newest: bool, now_ms: i64) -> Self {
+        ProducerReplay { dir, snapshots_end, from_newest, now_ms, producers: Producers::default(), from: 0 }
     }
 }
 
 impl Replay for ProducerReplay<'_> {
     fn begin(&mut self, needed: i64) -> i64 {
         (self.producers, self.from) =
-            snapshots::choose(self.dir, needed.min(self.snapshots_end), self.now_ms);
+            snapshots::choose(self.dir, needed.min(self.snapshots_end), self.from_newest, self.now_ms);
         self.from
     }
 

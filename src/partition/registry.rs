@@ -21,7 +21,7 @@ use super::trash::Trash;
 use crate::config::TopicConfig;
 use crate::storage::segment::space::Disk;
 use crate::storage::segment::{
-    DamageCount, FileCache, Log, LogConfig, OpenOptions, StorageError, read_metadata,
+    DamageCount, FileCache, Log, LogConfig, OpenOptions, StorageError, StorageErrorKind, read_metadata,
 };
 
 /// Why a partition cannot be had.
@@ -256,8 +256,8 @@ impl Registry {
         let id = &wanted.id;
         let dir = self.partition_dir(&id.topic, id.index);
         let checkpoint = self.checkpoint_at_start(&id.topic, id.index);
-        let open = |clean: bool, snapshots_end: i64| {
-            let mut replay = ProducerReplay::new(&dir, snapshots_end, now_ms);
+        let open = |clean: bool, snapshots_end: i64, from_newest: bool| {
+            let mut replay = ProducerReplay::new(&dir, snapshots_end, from_newest, now_ms);
             let options = OpenOptions {
                 config: log_config(&wanted.config),
                 files: self.files.clone(),
@@ -271,7 +271,19 @@ impl Registry {
             Ok::<_, StorageError>((log, recovery, replay.producers, replay.from))
         };
         let clean = self.clean || self.created.get(&id.topic_id).is_some_and(|first| *first <= id.index);
-        let (mut log, recovery, mut producers, replayed_from) = open(clean, i64::MAX)?;
+        let opened = open(clean, i64::MAX, false).or_else(|error| {
+            if error.kind() != StorageErrorKind::Corrupt {
+                return Err(error);
+            }
+            // Damage where batches are only followed to know older ones of each producer need not close the log: a retry of
+            // such a batch is then refused instead of recognised.
+            let Ok(opened) = open(clean, i64::MAX, true) else {
+                return Err(error);
+            };
+            error!(partition = %id, %error, "a log is damaged; its producers are known by their last batches only");
+            Ok(opened)
+        });
+        let (mut log, recovery, mut producers, replayed_from) = opened?;
         if log.topic_id().is_some_and(|found| found != *id.topic_id.as_bytes()) {
             let reason = "the directory belongs to another topic of this name";
             return Err(StorageError::Corrupt { path: dir, position: 0, reason: reason.to_owned() }.into());
@@ -280,7 +292,7 @@ impl Registry {
         if replayed_from > end {
             // The snapshot tells of batches that are gone: as it is, their retries would be taken for repeats.
             drop(log);
-            (log, _, producers, _) = open(true, end)?;
+            (log, _, producers, _) = open(true, end, false)?;
         }
         let snapshots = snapshots::remove_above(&dir, end, checkpoint.recovery_point);
         let mut leader_epoch = log.latest_epoch().unwrap_or(0);

@@ -43,11 +43,13 @@ fn names(dir: &Path) -> impl Iterator<Item = String> {
 }
 
 /// The producers to begin with, and the offset from which the log is replayed on top of them, which is at most `end`:
-/// snapshots above it are not looked at.
-pub(super) fn choose(dir: &Path, end: i64, now_ms: i64) -> (Producers, i64) {
+/// snapshots above it are not looked at. `from_newest` gives up what is known of older batches, so that as little of the log
+/// as can be has to be followed.
+pub(super) fn choose(dir: &Path, end: i64, from_newest: bool, now_ms: i64) -> (Producers, i64) {
     let mut usable = offsets(dir);
     usable.retain(|offset| *offset <= end);
-    if usable.len() >= KEPT || (usable.len() == 1 && log_bytes(dir) <= REPLAYED_WHOLE_BYTES) {
+    let two = usable.len() >= KEPT || (usable.len() == 1 && log_bytes(dir) <= REPLAYED_WHOLE_BYTES);
+    if two && !from_newest {
         usable.pop();
     }
     for offset in usable.into_iter().rev() {
@@ -181,7 +183,7 @@ mod tests {
     }
 
     fn chosen(dir: &Path, end: i64) -> (Vec<i64>, i64) {
-        let (producers, from) = choose(dir, end, 0);
+        let (producers, from) = choose(dir, end, false, 0);
         (producers.iter().map(|(id, _)| id).collect(), from)
     }
 

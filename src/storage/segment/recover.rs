@@ -190,7 +190,8 @@ impl Opening<'_> {
         let view = segment.view();
         let mut walker = if from <= segment.base { view.walk() } else { view.walk_to(from)? };
         while let Some(batch) = walker.next()? {
-            let mut observer = self.observer();
+            let learns_epochs = self.epochs_lost;
+            let mut observer = Observer { learns_epochs, ..self.observer() };
             ended.extend(observer.observe(&segment.files.log, &batch)?);
         }
         Ok(())
@@ -199,6 +200,7 @@ impl Opening<'_> {
     fn observer(&mut self) -> Observer<'_> {
         Observer {
             epochs: &mut self.epochs,
+            learns_epochs: true,
             replay_from: self.replay_from,
             replay: &mut *self.options.replay,
         }

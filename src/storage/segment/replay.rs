@@ -27,6 +27,9 @@ pub trait Replay {
 /// Takes what it needs from each batch that passes.
 pub(super) struct Observer<'a> {
     pub epochs: &'a mut LeaderEpochs,
+    /// Whether the batches may tell of epochs that are not known. They are stored before the first batch of each, and no
+    /// checksum covers the epoch in a batch: where nothing was lost, a batch that says otherwise is damaged.
+    pub learns_epochs: bool,
     pub replay_from: i64,
     pub replay: &'a mut dyn Replay,
 }
@@ -38,7 +41,9 @@ impl Observer<'_> {
         batch: &Located,
     ) -> Result<Option<AbortedTransaction>, StorageError> {
         let header = &batch.header;
-        if self.epochs.latest().is_none_or(|latest| header.partition_leader_epoch > latest) {
+        if self.learns_epochs
+            && self.epochs.latest().is_none_or(|latest| header.partition_leader_epoch > latest)
+        {
             self.epochs.assign(header.partition_leader_epoch, header.base_offset);
         }
         if header.base_offset < self.replay_from {

@@ -19,7 +19,8 @@ pub struct SegmentInfo {
 /// `segments` are oldest first, without segments that must stay. A negative limit means
 /// unlimited. `readable_end` is the offset up to which data may be deleted (the high
 /// watermark): a segment that reaches beyond it stays. The three rules are applied one after
-/// the other, as Kafka does: by time, then by size, then by the log start offset.
+/// the other, as Kafka does: by the log start offset, then by size, then by time. So a young segment that goes for its
+/// size makes way for old ones behind it.
 pub fn choose(
     segments: &[SegmentInfo],
     now_ms: i64,
@@ -33,7 +34,7 @@ pub fn choose(
         let newest = if s.max_timestamp >= 0 { s.max_timestamp } else { s.modified_ms };
         retention_ms >= 0 && now_ms.saturating_sub(newest) > retention_ms
     };
-    let mut count = segments[..removable].iter().take_while(|s| expired(s)).count();
+    let mut count = segments[..removable].iter().take_while(|s| s.next_offset <= log_start).count();
     if let Ok(limit) = u64::try_from(retention_bytes) {
         let total: u64 = segments[count..].iter().map(|s| s.size).sum();
         let mut excess = total.saturating_sub(limit);
@@ -42,7 +43,7 @@ pub fn choose(
             count += 1;
         }
     }
-    count + segments[count..removable].iter().take_while(|s| s.next_offset <= log_start).count()
+    count + segments[count..removable].iter().take_while(|s| expired(s)).count()
 }
 
 #[cfg(test)]
@@ -76,6 +77,14 @@ mod tests {
         assert_eq!(choose(&three, 1000, -1, 0, 0, 30), 3);
         assert_eq!(choose(&three, 1000, -1, -1, 20, 30), 2);
         assert_eq!(choose(&three, 1000, -1, -1, 19, 30), 1);
+        // One after the other: what the log start and the size let go is not in the way of what has grown old.
+        let young_first = segments(&[(100, 500), (100, 500), (100, 10), (100, 500)]);
+        assert_eq!(choose(&young_first, 1000, 900, -1, 0, 40), 0);
+        assert_eq!(choose(&young_first, 1000, 900, 200, 0, 40), 3);
+        assert_eq!(choose(&young_first, 1000, 900, 300, 0, 40), 1);
+        assert_eq!(choose(&young_first, 1000, 900, -1, 20, 40), 3);
+        // A record from the future keeps its segment and all behind it.
+        assert_eq!(choose(&segments(&[(1, 10), (1, 5_000), (1, 10)]), 1000, 900, -1, 0, 30), 1);
         // Without a timestamp the file's own time decides.
         assert_eq!(choose(&segments(&[(1, -1)]), 1500, 499, -1, 0, 10), 1);
         assert_eq!(choose(&segments(&[(1, -1)]), 1500, 500, -1, 0, 10), 0);

@@ -82,7 +82,7 @@ fn a_damaged_batch_is_an_error_and_the_rest_is_served() {
         let (code, before) = served(&mut client, "t", 0);
         assert_eq!(code, 0);
         let expected: Vec<_> = (0..30).map(|number| (number as i64, value(number))).collect();
-        assert_eq!(before, expected, "byte {at}");
+        assert!(before == expected, "byte {at}: {} records before the damage", before.len());
         for _ in 0..3 {
             assert_eq!(served(&mut client, "t", 30), (CORRUPT_MESSAGE, Vec::new()), "byte {at}");
         }

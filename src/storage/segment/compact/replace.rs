@@ -77,13 +77,15 @@ impl Log {
         let files = &rewritten.files;
         let Group { segments } = &rewritten.group;
         let mut replaced = Replaced::default();
+        let old = first..first + segments.len();
+        // Whoever got such a file to read and has not opened it yet must not find the new one under its name.
+        self.sealed[old.clone()].iter().flat_map(Sealed::handles).for_each(FileHandle::pin_for_readers);
         for segment in segments {
             for extension in EXTENSIONS {
                 let path = segment_path(&self.dir.path, segment.base, extension);
                 replaced.deleted.extend(steps::rename_deleted(&path)?);
             }
         }
-        let old = first..first + segments.len();
         self.sealed[old.clone()].iter().flat_map(Sealed::handles).for_each(|handle| handle.retire());
         self.entries.mark_written();
         for kind in files.made.iter().filter(|kind| **kind != FileKind::Directory) {
