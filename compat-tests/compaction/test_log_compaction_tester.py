@@ -41,6 +41,9 @@ ATTEMPTS = 3
 class Tester:
     """A running tool, whose output is read as it comes."""
 
+    # Its name is not for pytest.
+    __test__ = False
+
     def __init__(self, java, bootstrap: str, codec: str, messages: int, sleep_s: int, directory: Path):
         command = java(
             TOOL, "--bootstrap-server", bootstrap, "--messages", messages, "--compression-type", codec,
