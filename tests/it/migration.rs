@@ -98,7 +98,12 @@ fn what_kafka_served_is_served() {
     let kafka = kafka();
     for hard_link in [false, true] {
         let mut report = None;
-        let settings = [("node.id", "1"), ("log.retention.check.interval.ms", "3600000")];
+        // Nothing is to go that was there.
+        let settings = [
+            ("node.id", "1"),
+            ("log.retention.check.interval.ms", "3600000"),
+            ("log.cleaner.enable", "false"),
+        ];
         let mut broker = TestBroker::prepared(&settings, |to| {
             report = Some(run(kafka.path(), to, |options| options.hard_link = hard_link).expect("imported"));
         });

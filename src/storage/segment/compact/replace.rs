@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::super::dir::{FileKind, SWAP_SUFFIX, segment_path};
 use super::super::error::StorageError;
+use super::super::files::FileHandle;
 use super::super::log::Log;
 use super::super::sealed::Sealed;
 use super::super::trim::EXTENSIONS;
