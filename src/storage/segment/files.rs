@@ -22,6 +22,8 @@ pub const DEFAULT_OPEN_FILES: usize = 512;
 const EVICTION_STEPS: usize = 64;
 /// Descriptors given back when the system has no more: a new segment needs three, and a reader or two.
 const GIVEN_BACK: usize = 8;
+/// Descriptors kept for writing when connections have taken all others: a new segment needs four.
+const SPARE: usize = 12;
 /// How often and after what pauses a file to sync is opened again when no descriptor is left.
 const SYNC_OPENED: (usize, Duration) = (100, Duration::from_millis(20));
 
@@ -33,6 +35,8 @@ pub struct FileCache {
     capacity: usize,
     ring: Mutex<VecDeque<Weak<FileHandle>>>,
     damage: Arc<DamageCount>,
+    /// Open files that are of no use but for their descriptors.
+    spare: Mutex<Vec<File>>,
     /// No descriptor is left, says the test.
     #[cfg(test)]
     refuses: AtomicBool,
@@ -45,6 +49,7 @@ impl FileCache {
             capacity,
             ring: Mutex::new(VecDeque::new()),
             damage: Arc::default(),
+            spare: Mutex::new(spare_files()),
             #[cfg(test)]
             refuses: AtomicBool::new(false),
         })
@@ -77,6 +82,31 @@ impl FileCache {
             Err(error) if is_out_of_files(&error) && self.give_back() > 0 => open(),
             opened => opened,
         }
+    }
+
+    /// As [`Self::open`], for writing: at last a spare descriptor is used. One is given up for each file, so that nobody else
+    /// can take it meanwhile but by a rare chance.
+    fn open_to_write(&self, open: impl Fn() -> io::Result<File>) -> io::Result<File> {
+        let opened = match self.open(&open) {
+            Err(error) if is_out_of_files(&error) => {
+                let Some(spare) = self.spare.lock().pop() else {
+                    return Err(error);
+                };
+                drop(spare);
+                #[cfg(test)]
+                if self.refuses.load(Ordering::Acquire) {
+                    return Err(error);
+                }
+                return open();
+            }
+            opened => opened?,
+        };
+        // Descriptors are to be had again.
+        let mut spare = self.spare.lock();
+        if spare.len() < SPARE {
+            *spare = spare.drain(..).chain(spare_files()).take(SPARE).collect();
+        }
+        Ok(opened)
     }
 
     /// Closes some files that nobody is using, however lately they were used. How many.
@@ -119,6 +149,11 @@ impl FileCache {
             }
         }
     }
+}
+
+/// As many spare files as can be had, [`SPARE`] at most.
+fn spare_files() -> Vec<File> {
+    std::iter::repeat_with(|| File::open("/dev/null")).take(SPARE).map_while(Result::ok).collect()
 }
 
 /// What the handles of one partition share.
@@ -266,11 +301,10 @@ impl FileHandle {
             return Err(StorageError::io("open removed", &path, source));
         }
         let write = self.kind != FileKind::Directory;
-        let file = self
-            .dir
-            .cache
-            .open(|| OpenOptions::new().read(true).write(write).open(&path))
-            .map_err(|source| StorageError::io("open", &path, source))?;
+        let cache = &self.dir.cache;
+        let opening = || OpenOptions::new().read(true).write(write).open(&path);
+        let file = if writing { cache.open_to_write(opening) } else { cache.open(opening) };
+        let file = file.map_err(|source| StorageError::io("open", &path, source))?;
         let file = Arc::new(file);
         *open = Some(file.clone());
         if writing {
@@ -291,7 +325,7 @@ impl FileHandle {
         let file = self
             .dir
             .cache
-            .open(|| options.open(&path))
+            .open_to_write(|| options.open(&path))
             .map_err(|source| StorageError::io("create", &path, source))?;
         let length = file.metadata().map_err(|source| StorageError::io("create", &path, source))?.len();
         if length > 0 {
@@ -586,6 +620,29 @@ mod tests {
         assert_eq!(tries.get(), 2);
         // They open again when they are used.
         handles.iter().for_each(|handle| assert_eq!(handle.len().unwrap(), 0));
+    }
+
+    #[test]
+    fn a_spare_descriptor_is_used_for_writing_and_taken_again() {
+        let cache = FileCache::new(100);
+        let left = std::cell::Cell::new(false);
+        // The first try of each opening finds none, until there are some again.
+        let open = || {
+            let tries = std::cell::Cell::new(0);
+            cache.open_to_write(|| {
+                tries.set(tries.get() + 1);
+                match left.get() || tries.get() > 1 {
+                    true => File::open("/dev/null"),
+                    false => Err(io::Error::from_raw_os_error(24)),
+                }
+            })
+        };
+        let opened: Vec<_> = (0..SPARE).map(|_| open().unwrap()).collect();
+        assert_eq!((opened.len(), cache.spare.lock().len()), (SPARE, 0));
+        assert!(is_out_of_files(&open().unwrap_err()), "none is left");
+        left.set(true);
+        open().unwrap();
+        assert_eq!(cache.spare.lock().len(), SPARE);
     }
 
     #[test]
