@@ -91,12 +91,31 @@ def _is_error(answer) -> bool:
     return isinstance(answer, str) and answer.startswith("error")
 
 
+def told(path: Path) -> int:
+    """The bytes in which a flip can be told: all, but for the last write of a log of the state, which looks like a torn end."""
+    content = path.read_bytes()
+    if path.parent.name != "state" or path.suffix != ".log":
+        return len(content)
+    # Records have a header of 7 bytes, with length and type, and do not cross blocks of 32 KiB.
+    position = last = 0
+    while position + 7 <= len(content):
+        if (left := 32768 - position % 32768) < 7:
+            position += left
+            continue
+        length, kind = int.from_bytes(content[position + 4 : position + 6], "little"), content[position + 6]
+        # A whole write, or the first part of one.
+        if kind in (1, 2):
+            last = position
+        position += 7 + length
+    return last
+
+
 @pytest.mark.parametrize("kind", PATTERNS)
 def test_a_flipped_bit(kind, stored, make_broker, chance):
     files = stored.files(PATTERNS[kind])
     if not files:
         pytest.skip(f"there is no {PATTERNS[kind]}")
-    points = [(path, position) for path in files for position in range(min((stored.directory / path).stat().st_size, 200_000))]
+    points = [(path, position) for path in files for position in range(min(told(stored.directory / path), 200_000))]
     wrong = []
     for path, position in sample(chance, points, FLIPS):
         broker = make_broker()

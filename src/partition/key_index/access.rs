@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::aborted::AbortedRanges;
+use crate::partition::flusher::sync;
 use crate::partition::handle::Partition;
 use crate::partition::transactions::stable_below;
 use crate::storage::segment::{LogSlice, ReadError, StorageError};
@@ -23,6 +24,22 @@ impl Partition {
         let end = stable_below(&mut inner, high_watermark).min(inner.log.flushed_offset());
         let start = inner.log.start_offset();
         start..end.max(start)
+    }
+
+    /// Syncs what readers see already but a power cut could take back, so that it can be indexed. Only where `flush.messages`
+    /// is above 1 is there anything to do. A failure takes the partition offline for writes, as any failed sync.
+    pub(super) fn sync_visible(&self) {
+        let high_watermark = self.high_watermark();
+        let is_durable = {
+            let mut inner = self.inner.lock();
+            let durable = inner.log.flushed_offset();
+            inner.failed.is_some() || inner.closed || durable >= stable_below(&mut inner, high_watermark)
+        };
+        if !is_durable {
+            let begun = self.begin_flush();
+            let result = sync(begun.files, None);
+            self.finish_flush(begun.end_offset, result);
+        }
     }
 
     /// Batches from the one that holds `offset` on, or the next if there is none; `None` if none begins below `end`. The log

@@ -58,7 +58,7 @@ pub enum LatestError {
     Contradiction { offset: i64 },
 }
 
-/// The latest record with `key` among those that are durable and decided now; `None` if there is none, or no longer: retention
+/// The latest record with `key` among those that readers at read_committed see now, which are made durable first; `None` if there is none, or no longer: retention
 /// took it, or the cleaner a tombstone.
 ///
 /// Blocks on the disk. `go_on` is asked as in [`catch_up`]: how far behind the index may be is the caller's choice.
@@ -72,6 +72,7 @@ pub fn latest(
     settings: &CatchUp,
     go_on: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Option<FoundRecord>, LatestError> {
+    partition.sync_visible();
     let id = IndexedPartition::from(partition.id());
     let hash = index.hasher().hash(key);
     let CaughtUp { complete, upto, .. } = catch_up(partition, index, settings, go_on)?;

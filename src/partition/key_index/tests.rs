@@ -409,3 +409,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_readers_see_is_found_though_nobody_synced_it() {
+    let bench = Bench::new(&[("flush.messages", "1000000")]);
+    let index = MemoryKeyIndex::new();
+    for value in ["1", "2"] {
+        bench.partition.append(&keyed(&[("a", Some(value))]), 0).unwrap();
+    }
+    assert_eq!(bench.partition.indexable().end, 0, "nothing is durable");
+    assert_eq!(found(&bench, &index, "a"), some(1, "2"));
+}
