@@ -12,7 +12,8 @@
 //! ```
 //!
 //! (RocksDB's `db/log_format.h`, `db/log_reader.cc`, `db/write_batch.cc`.) Each write takes `count` sequence numbers, and the
-//! next one begins behind them, in the next file as well: so two writes show whether one is missing between them.
+//! next one begins behind them, in the next file as well: so two writes show whether one is missing between them. What cannot be
+//! told: damage to the very last write, and an oldest file that was emptied to the last byte.
 
 mod record;
 
