@@ -25,11 +25,11 @@ WIDTH = 800
 
 
 def update(number: int, partitions: int, start_ms: int) -> tuple[int, bytes]:
-    """Partition and line of a record; one comes each millisecond, so that its time is known as well."""
+    """Partition and line of a record; ten come each millisecond, so that its time is known as well."""
     chance = zlib.crc32(b"%d" % number)
     rank = chance % KEYS
     key = rank * rank // KEYS
-    line = b"%d\tkey-%d\t%d" % (start_ms + number, key, number)
+    line = b"%d\tkey-%d\t%d" % (start_ms + number // 10, key, number)
     deletes = chance // KEYS % 10 == 0
     return number % partitions, line if deletes else line + b"\t" + b"%0*d" % (WIDTH, number)
 
@@ -100,7 +100,9 @@ def main(bootstrap: str, topic: str, partitions: int, start_ms: int, acknowledge
     with open(acknowledged, "w", buffering=1024 * 64) as log:
         for number in itertools.count():
             if number % 100 == 0:
-                producer.poll(0.002)
+                # Some thousands a second are enough: what counts is that they come while segments are rewritten.
+                time.sleep(0.01)
+                producer.poll(0)
                 log.flush()
                 if failures or stop.exists():
                     break
