@@ -262,7 +262,12 @@ impl Registry {
                 config: log_config(&wanted.config),
                 files: self.files.clone(),
                 clean,
-                recovery_point: checkpoint.recovery_point,
+                // What was opened already ends where it ended then.
+                recovery_point: if snapshots_end == i64::MAX {
+                    checkpoint.recovery_point
+                } else {
+                    snapshots_end
+                },
                 log_start_offset: checkpoint.log_start_offset,
                 now_ms,
                 replay: &mut replay,

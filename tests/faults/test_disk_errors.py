@@ -223,7 +223,9 @@ def test_a_write_that_was_not_done(running):
 
         def look(client: Client) -> None:
             before = client.fetch(TOPIC, {0: 0}, max_bytes=3 * size)[0]
-            assert [batch.read()[1] for batch in parse(before.data)] == [0, 1, 2], f"{before}\n{running.tail()}"
+            # Where it has to step over the place to know where to end, the answer may be an error as a whole.
+            is_refused = before.code in (CORRUPT_MESSAGE, KAFKA_STORAGE_ERROR)
+            assert is_refused or [batch.read()[1] for batch in parse(before.data)] == [0, 1, 2], f"{before}\n{running.tail()}"
             try:
                 lied = client.fetch(TOPIC, {0: 3})[0]
                 assert lied.code in (CORRUPT_MESSAGE, KAFKA_STORAGE_ERROR) or not lied.data, f"{lied} {lied.data[:80]!r}"

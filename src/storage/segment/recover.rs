@@ -30,7 +30,7 @@ pub struct OpenOptions<'a> {
     /// is cut off, and the indexes are completed from there, or built anew if they are not sound.
     pub clean: bool,
     /// Offset below which everything, the indexes included, was durable
-    /// (`recovery-point-offset-checkpoint`). A log that is damaged where this is looked at, or
+    /// (`recovery-point-offset-checkpoint`). After a clean stop the end of the log, unless it is 0, for not known. A log that is damaged where this is looked at, or
     /// missing, below it is not opened.
     pub recovery_point: i64,
     /// First visible offset (`log-start-offset-checkpoint`).
@@ -347,6 +347,11 @@ impl Opening<'_> {
     fn finish(mut self, topic_id: Option<[u8; 16]>, active: Active) -> Result<(Log, Recovery), StorageError> {
         let end = active.next_offset;
         let (start, point) = (self.options.log_start_offset, self.options.recovery_point);
+        if self.options.clean && point > 0 && end > point {
+            // No checksum covers base offsets: a log that was closed in order ends where it was closed.
+            let reason = format!("the log ends at {end}, but was closed at {point}");
+            return Err(StorageError::corrupt(&active.files.log.path(), active.size, reason));
+        }
         if end < point && start < point {
             let reason = format!("the log ends at {end}, but was durable up to {point}");
             return Err(StorageError::corrupt(&active.files.log.path(), active.size, reason));
