@@ -26,8 +26,8 @@ SEGMENT_MS = 600_000
 # Apache Kafka takes ten seconds to start.
 KILLS = int(os.environ.get("COMPACTION_KILLS", 3 if NOT_OURS else 20))
 CUTS = int(os.environ.get("POWER_CUTS", 10))
-# Some seconds of cleaning for each second of load, so that faults hit it at work.
-SLOW = {**SETTINGS, "log.cleaner.io.max.bytes.per.second": 8 << 20}
+# A pass over what is dirty takes a while, so that faults hit it at work; but less than it takes until there is as much again.
+SLOW = {**SETTINGS, "log.cleaner.io.max.bytes.per.second": 32 << 20}
 
 
 @pytest.fixture

@@ -100,8 +100,8 @@ def main(bootstrap: str, topic: str, partitions: int, start_ms: int, acknowledge
     with open(acknowledged, "w", buffering=1024 * 64) as log:
         for number in itertools.count():
             if number % 100 == 0:
-                # Some thousands a second are enough: what counts is that they come while segments are rewritten.
-                time.sleep(0.01)
+                # Two or three thousand a second are enough: what counts is that they come while segments are rewritten.
+                time.sleep(0.03)
                 producer.poll(0)
                 log.flush()
                 if failures or stop.exists():
