@@ -486,7 +486,8 @@ fn epochs_are_rebuilt_and_batches_replayed() {
     assert_eq!(log.end_offset_for_epoch(1), (1, 30));
     for clean in [true, false] {
         fs::remove_file(temp.path().join("leader-epoch-checkpoint")).unwrap();
-        let (log, _, replayed) = open_with(temp.path(), small(), clean, 25, 0, 17).unwrap();
+        let recovery_point = if clean { 35 } else { 25 };
+        let (log, _, replayed) = open_with(temp.path(), small(), clean, recovery_point, 0, 17).unwrap();
         assert_eq!(log.end_offset_for_epoch(0), (0, 15));
         assert_eq!((log.latest_epoch(), log.epoch_for_offset(29)), (Some(2), 1));
         assert_eq!(replayed, (17..35).collect::<Vec<_>>());
