@@ -101,14 +101,15 @@ class Table:
 
         Without a `timestamp`, it is of some time behind all flights, and behind the roll before.
         """
+        before, lines = self.ends(), []
         for partition in range(self.partitions):
-            folder = partition_folder(self.broker, self.topic, partition)
-            before = base_offsets(folder)[-1]
             self.fillers += 1
-            # Years behind the flights, and years ahead of today.
+            # Years behind the flights, and years before today.
             moment = 1_500_000_000_000 + self.fillers * 8 * DAY_MS if timestamp is None else timestamp
-            self.write([(partition, b"%d\tfiller\t%d\t%d" % (moment, FILLER + self.fillers, self.fillers))])
-            assert base_offsets(folder)[-1] > before, f"{folder.name} did not roll: {base_offsets(folder)}"
+            lines.append((partition, b"%d\tfiller\t%d\t%d" % (moment, FILLER + self.fillers, self.fillers)))
+        self.write(lines)
+        after = self.ends()
+        assert all(now > then for now, then in zip(after, before)), f"{self.topic} did not roll: {before}, then {after}"
 
     def ends(self) -> list[int]:
         """Where what can be cleaned ends, as long as nobody writes: at the segment that is written to."""

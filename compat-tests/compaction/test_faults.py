@@ -81,7 +81,7 @@ def test_kills_while_segments_are_cleaned(slow_broker, clients, chance, tmp_path
     interrupted = []
     with updates(tmp_path, slow_broker.bootstrap, table.topic, PARTITIONS) as load:
         for number in range(KILLS):
-            load.wait_for(1_500, f"kill {number + 1}")
+            load.wait_for(500, f"kill {number + 1}")
             await_at_work(table, chance)
             slow_broker.kill()
             interrupted.append([name for folder in folders(table) for name in unfinished_files(folder)])
@@ -96,7 +96,7 @@ def test_power_cuts_while_segments_are_cleaned(broker_with_disk, clients, chance
     interrupted = []
     with updates(tmp_path, broker.bootstrap, table.topic, PARTITIONS) as load:
         for number in range(CUTS):
-            load.wait_for(1_500, f"cut {number + 1}")
+            load.wait_for(500, f"cut {number + 1}")
             await_at_work(table, chance)
             # What the disk loses is lost; that the cleaner was at work, is seen before.
             interrupted.append([name for folder in folders(table) for name in unfinished_files(folder)])

@@ -116,6 +116,7 @@ def test_transactions(client, from_the_start, own_broker, own_table, program, qu
     table = own_table("transactions", 1, segment_ms=SEGMENT_MS, cleanup_policy=policy, delete_retention_ms=0)
     topic, ledger = table.topic, CompactedLedger(1)
     writer = Writer(program(client), own_broker.bootstrap, topic, ledger, [quick_lines])
+    reader = program("java" if client == "confluent-kafka" else "confluent-kafka")
     readings, rolls, began = 0, 0, int(time.time() * 1000)
 
     def read(isolation: str) -> Path:
@@ -123,7 +124,6 @@ def test_transactions(client, from_the_start, own_broker, own_table, program, qu
         readings += 1
         folder = tmp_path / f"read-{readings}"
         folder.mkdir()
-        reader = program("java" if client == "confluent-kafka" else "confluent-kafka")
         reader("read", topic, 1, isolation, ledger.count(isolation), folder)
         return folder
 
