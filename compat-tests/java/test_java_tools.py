@@ -135,24 +135,6 @@ def test_config_command(tool, new_topic):
     assert "max.message.bytes=65536" in described, described
 
 
-@pytest.mark.skipif(NOT_OURS, reason="another broker may well serve log compaction")
-@pytest.mark.parametrize("policy", ["compact", "[compact,delete]"])
-def test_asking_for_compaction_is_refused(policy, java, broker, tool, new_topic):
-    """Whoever relies on compaction must hear that there is none; a setting beside it is not taken either."""
-    topic = new_topic("compaction")
-    entity = ("--entity-type", "topics", "--entity-name", topic)
-    before = tool(CONFIG_COMMAND, *entity, "--describe")
-    line = java(
-        CONFIG_COMMAND, "--bootstrap-server", broker.bootstrap, *entity, "--alter",
-        "--add-config", f"max.message.bytes=65536,cleanup.policy={policy}",
-    )  # fmt: skip
-    done = subprocess.run([str(word) for word in line], capture_output=True, text=True, timeout=60)
-    printed = done.stdout + done.stderr
-    assert done.returncode != 0, printed
-    assert "InvalidConfigurationException: configuration cleanup.policy cannot be set: log compaction is not served yet" in printed
-    assert tool(CONFIG_COMMAND, *entity, "--describe") == before
-
-
 def test_api_versions(tool):
     printed = tool(f"{TOOLS}.BrokerApiVersionsCommand")
     for api in ("Produce(0)", "Fetch(1)", "ListOffsets(2)", "Metadata(3)", "ApiVersions(18)", "InitProducerId(22)"):

@@ -21,6 +21,12 @@ pub async fn handle(context: Context, request: DeleteRecordsRequest) -> DeleteRe
                 .filter(|topic| (0..topic.partitions).contains(&partition.partition_index))
                 .ok_or(ResponseError::UnknownTopicOrPartition.code())
                 .and_then(|topic| {
+                    // Who compacts alone keeps the latest record of each key, whatever its offset
+                    // (`Partition.deleteRecordsOnLeader`).
+                    let policy = context.services.topic_config(topic).cleanup_policy;
+                    if policy.compact && !policy.delete {
+                        return Err(ResponseError::PolicyViolation.code());
+                    }
                     context.services.partition(topic, partition.partition_index).map_err(|error| error.code())
                 })
                 .and_then(|log| log.delete_records(partition.offset).map_err(|error| error.code()));
