@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import flights
-from conftest import CODECS, HERE, NOT_OURS, assert_read_back, run
+from conftest import CODECS, HERE, assert_read_back, run
 
 TOOLS = "org.apache.kafka.tools"
 CONFIG_COMMAND = "kafka.admin.ConfigCommand"
