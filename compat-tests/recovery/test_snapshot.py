@@ -25,7 +25,7 @@ from transactions.judge import ABORTED, COMMITTED, UNKNOWN, State, atomic
 
 pytestmark = pytest.mark.skipif(NOT_OURS, reason="the command is Tidelog's own")
 
-SNAPSHOTS = int(os.environ.get("SNAPSHOTS", 8))
+SNAPSHOTS = int(os.environ.get("SNAPSHOTS", 4))
 PATIENCE = 90
 
 
