@@ -54,7 +54,7 @@ impl KeyLookup for KeyLookups {
         let open = self.services.open_partition(&known, partition).map_err(|error| unavailable(&error))?;
         let index = self.services.key_indexes.get().map_err(|error| unavailable(&error))?;
         let until = Instant::now() + PATIENCE;
-        let mut go_on = |_: usize| match Instant::now() < until {
+        let mut go_on = |_: usize| match Instant::now() < until && !self.cleaner.is_stopping() {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         };

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::data_dir;
+use super::place;
 use crate::control::client::{self, ClientError, encode_segment};
 
 /// Bytes of a key that fit into a request.
@@ -92,7 +92,7 @@ impl Get {
         if key.len() > KEY_BYTES_MAX {
             bail!("the key has {} bytes; up to {KEY_BYTES_MAX} can be asked for", key.len());
         }
-        let data = data_dir::or_default(self.data)?;
+        let data = place::or_default(self.data)?;
         let mut target =
             format!("/v1/topics/{}/keys/{}", encode_segment(self.topic.as_bytes()), encode_segment(&key));
         if let Some(partition) = self.partition {

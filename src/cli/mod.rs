@@ -1,6 +1,5 @@
 //! What an operator types.
 
-mod data_dir;
 mod import;
 mod json;
 mod key;

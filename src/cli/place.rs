@@ -1,4 +1,4 @@
-//! Which data directory an offline command works on: named by itself, or by the broker's configuration.
+//! Which data directory a command works on: named by itself, or by the broker's configuration.
 
 use std::path::PathBuf;
 
@@ -27,9 +27,7 @@ impl Place {
             ),
             None => None,
         };
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let environment = environment();
         let mut overrides = Vec::new();
         if let Some(data) = &self.data {
             let data = data.to_str().context("the data directory's name is not UTF-8")?;
@@ -41,4 +39,25 @@ impl Place {
             several => anyhow::bail!("log.dirs names {} directories; one is served", several.len()),
         }
     }
+}
+
+/// The directory that was named, or else the one that `tidelog serve` uses in the same environment.
+pub(super) fn or_default(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    if let Some(dir) = named {
+        return Ok(dir);
+    }
+    let sources = Sources { environment: environment(), ..Sources::default() };
+    match <[PathBuf; 1]>::try_from(BrokerConfig::load(&sources)?.config.log_dirs) {
+        Ok([dir]) => Ok(dir),
+        Err(several) => {
+            anyhow::bail!("log.dirs names {} directories: say which one with --data", several.len())
+        }
+    }
+}
+
+/// The variables of this process that are text.
+pub(super) fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }

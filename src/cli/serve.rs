@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use super::place;
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, Loaded, Sources};
 use crate::telemetry;
@@ -41,9 +42,7 @@ impl Serve {
             ),
             None => None,
         };
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let environment = place::environment();
         let Loaded { config, inert_named } =
             BrokerConfig::load(&Sources { properties, environment, overrides: self.overrides })?;
         for line in inert_named {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use super::data_dir;
+use super::place;
 use crate::control::snapshot::{self, Wanted};
 
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let data = data_dir::or_default(self.data)?;
+        let data = place::or_default(self.data)?;
         let to = std::path::absolute(&self.to).with_context(|| format!("{}", self.to.display()))?;
         let taken = snapshot::take(&data, &Wanted { to, copy: self.copy })?;
         if self.json {

@@ -11,7 +11,7 @@ use super::source::PartitionDirs;
 use crate::config::broker_keys;
 use crate::config::group::{GroupOverrides, alter_group};
 use crate::config::{AlterKind, AlterOp, BrokerConfig, TopicConfig, TopicOverrides, resolve};
-use crate::metadata::topics::is_internal;
+use crate::metadata::topics::{is_internal, validate_name};
 
 const POLICY: &str = "cleanup.policy";
 
@@ -114,8 +114,11 @@ pub fn plan(
     Ok(plan)
 }
 
-/// Why a topic's records are not all here, if they are not.
+/// Why a topic cannot be taken over, if it cannot: its name is none, or its records are not all here.
 fn not_whole(topic: &TopicMeta, node_id: i32) -> Option<String> {
+    if let Err(error) = validate_name(&topic.name) {
+        return Some(error.to_string());
+    }
     if topic.partitions.is_empty() {
         return Some("it has no partitions".to_owned());
     }

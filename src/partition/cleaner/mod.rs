@@ -165,7 +165,6 @@ impl Cleaner {
     fn pass(&self) {
         let now_ms = self.logs.now_ms();
         let mut surveyed = self.survey(now_ms);
-        self.forget_missing(&surveyed);
         while !self.throttle.is_stopping()
             && let Some(place) = choose::next(surveyed.iter().map(|(_, candidate)| *candidate))
         {
@@ -191,7 +190,9 @@ impl Cleaner {
     fn survey(&self, now_ms: i64) -> Vec<(Arc<Partition>, Candidate)> {
         let (mut dirtiest, mut overdue_ms) = (0.0f64, 0);
         let mut surveyed = Vec::new();
-        for partition in self.logs.compacted() {
+        let compacted = self.logs.compacted();
+        self.forget_others(&compacted);
+        for partition in compacted {
             if self.throttle.is_stopping() {
                 break;
             }
@@ -215,6 +216,7 @@ impl Cleaner {
         }
         self.metrics.dirty_ratio.set(dirtiest);
         self.metrics.overdue_seconds.set(overdue_ms as f64 / 1000.0);
+        self.show_uncleanable(&self.state.lock());
         surveyed
     }
 
@@ -292,18 +294,23 @@ impl Cleaner {
         if error.is_damage() {
             error!(partition = %id, error = chain(error), "the log is damaged: it is not compacted any more (tidelog log verify shows the place)");
             state.uncleanable.insert(key(partition), candidate.range.cleanable_bytes);
-            self.metrics.uncleanable_partitions.set(state.uncleanable.len() as i64);
         } else {
             warn!(partition = %id, error = chain(error), "compaction failed; the log stays as it was, and is tried again");
             state.retry_at.insert(key(partition), Instant::now() + RETRY_AFTER);
         }
+        self.show_uncleanable(&state);
+    }
+
+    fn show_uncleanable(&self, state: &State) {
+        self.metrics.uncleanable_partitions.set(state.uncleanable.len() as i64);
         self.metrics.uncleanable_bytes.set(state.uncleanable.values().sum::<u64>() as i64);
     }
 
-    /// Forgets what is noted of partitions that are no longer compacted.
-    fn forget_missing(&self, surveyed: &[(Arc<Partition>, Candidate)]) {
+    /// Forgets what is noted of all partitions but these.
+    fn forget_others(&self, compacted: &[Arc<Partition>]) {
+        let there: HashSet<Key> = compacted.iter().map(|partition| key(partition)).collect();
         let mut state = self.state.lock();
-        let there: HashSet<Key> = surveyed.iter().map(|(partition, _)| key(partition)).collect();
+        state.uncleanable.retain(|key, _| there.contains(key));
         state.retry_at.retain(|key, _| there.contains(key));
         state.swept.retain(|key, _| there.contains(key));
         state.checked.retain(|key| there.contains(key));
@@ -381,6 +388,11 @@ impl Cleaner {
         let mut go_on = |bytes: usize| self.indexed(bytes);
         let done = catch_up(partition, index, &self.catch_up_settings(), &mut go_on)?;
         Ok(done.complete)
+    }
+
+    /// Whether the broker stops.
+    pub fn is_stopping(&self) -> bool {
+        self.throttle.is_stopping()
     }
 
     /// How a partition is read for its keys.
