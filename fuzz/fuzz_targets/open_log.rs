@@ -231,7 +231,12 @@ fn check_trusting(input: &Input, dir: &Path) {
     let (batches, end) = sound_prefix(input.segments[0].0, &input.segments[0].1);
     let bytes: Vec<u8> = batches.iter().flat_map(|(_, batch)| batch.clone()).collect();
     let sound = input.segments.len() == 1 && bytes == input.segments[0].1 && input.recovery_point <= end;
-    if sound && input.index.is_empty() && input.time_index.is_empty() {
+    // A log that was closed in order ends where it was closed.
+    let closed_elsewhere = input.clean && 0 < input.recovery_point && input.recovery_point < end;
+    if sound && closed_elsewhere {
+        let refused = opened.err().map(|error| error.kind());
+        assert_eq!(refused, Some(StorageErrorKind::Corrupt));
+    } else if sound && input.index.is_empty() && input.time_index.is_empty() {
         let (log, _) = opened.expect("a sound log opens");
         assert_eq!(log.end_offset(), end);
         assert_eq!(served(&log).as_deref(), Ok(&bytes[..]));

@@ -41,10 +41,14 @@ impl Observer<'_> {
         batch: &Located,
     ) -> Result<Option<AbortedTransaction>, StorageError> {
         let header = &batch.header;
-        if self.learns_epochs
-            && self.epochs.latest().is_none_or(|latest| header.partition_leader_epoch > latest)
-        {
-            self.epochs.assign(header.partition_leader_epoch, header.base_offset);
+        if self.learns_epochs {
+            let epoch = header.partition_leader_epoch;
+            if self.epochs.latest().is_some_and(|latest| epoch < latest) {
+                // Epochs never go back: one of the batches is wrong, and nothing tells which. So nothing is known up to here,
+                // and no sound batch is held against what a damaged one said.
+                *self.epochs = LeaderEpochs::default();
+            }
+            self.epochs.assign(epoch, header.base_offset);
         }
         if header.base_offset < self.replay_from {
             return Ok(None);

@@ -509,3 +509,26 @@ fn an_empty_trailing_segment_and_a_lost_log_file() {
     let error = open_with(temp.path(), small(), true, 5, 0, 0).unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::Corrupt);
 }
+
+/// Without the file of epochs they are learned from the batches. Batches that contradict each other teach nothing, and are
+/// served all the same.
+#[test]
+fn epochs_that_go_back_are_not_held_against_the_batches() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut log = create(temp.path(), small());
+    let mut written = Vec::new();
+    for (step, epoch) in [0, 0, 9, 1, 1].into_iter().enumerate() {
+        let mut bytes = batch(step as i64, 1, 1, 39);
+        bytes[12..16].copy_from_slice(&i32::to_be_bytes(epoch));
+        append_bytes(&mut log, &bytes, 0).unwrap();
+        written.extend(bytes);
+    }
+    log.close().unwrap();
+    fs::remove_file(temp.path().join("leader-epoch-checkpoint")).unwrap();
+    for _ in 0..2 {
+        let (mut log, _, _) = open_with(temp.path(), small(), true, 0, 0, i64::MAX).unwrap();
+        assert_eq!((log.epoch_for_offset(2), log.epoch_for_offset(3), log.latest_epoch()), (-1, 1, Some(1)));
+        assert_eq!(read_all(&log, 0, 1 << 20), written);
+        log.close().unwrap();
+    }
+}
