@@ -92,7 +92,7 @@ impl Cleaning<'_> {
 
     /// What is superseded is known to the index: it is brought up to date, and says it in one go.
     fn by_index(&self, index: &dyn KeyIndex) -> Result<Figures, CleanError> {
-        if !self.cleaner.index_partition(self.partition, index)? {
+        if !self.cleaner.index_partition(self.partition, index, self.range.end)? {
             return Err(CleanError::Stopped);
         }
         let (id, end) = (self.partition.id().into(), self.range.end);

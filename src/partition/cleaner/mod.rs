@@ -172,11 +172,11 @@ impl Cleaner {
             self.clean(&partition, &candidate, now_ms);
         }
         let mut indexed = false;
-        for (partition, _) in surveyed {
+        for (partition, candidate) in surveyed {
             if self.throttle.is_stopping() {
                 return;
             }
-            indexed |= self.index_waiting(&partition);
+            indexed |= self.index_waiting(&partition, candidate.range.end);
         }
         if indexed
             && let Ok(index) = self.logs.key_index()
@@ -345,12 +345,12 @@ impl Cleaner {
     }
 
     /// Indexes in the background what has piled up; true if something was indexed.
-    fn index_waiting(&self, partition: &Arc<Partition>) -> bool {
+    fn index_waiting(&self, partition: &Arc<Partition>, cleanable_below: i64) -> bool {
         if !partition.config().key_index {
             return false;
         }
         let Ok(index) = self.logs.key_index() else { return false };
-        match self.index_if_behind(partition, &*index) {
+        match self.index_if_behind(partition, &*index, cleanable_below) {
             Ok(indexed) => indexed,
             Err(error @ CatchUpError::Damaged { .. }) => {
                 error!(partition = %partition.id(), error = chain(&error), "the log is damaged: the index of its keys ends there");
@@ -368,6 +368,7 @@ impl Cleaner {
         &self,
         partition: &Arc<Partition>,
         index: &dyn KeyIndex,
+        cleanable_below: i64,
     ) -> Result<bool, CatchUpError> {
         // What does not fit the log is found right after the start: later the log might have grown over it.
         let is_first = self.state.lock().checked.insert(key(partition));
@@ -380,13 +381,19 @@ impl Cleaner {
         if indexable.end - indexed < UNINDEXED_RECORDS {
             return Ok(false);
         }
-        self.index_partition(partition, index)
+        self.index_partition(partition, index, cleanable_below)
     }
 
-    /// Brings the index of a partition up to date; false if it was told to stop.
-    fn index_partition(&self, partition: &Partition, index: &dyn KeyIndex) -> Result<bool, CatchUpError> {
+    /// Brings the index of a partition, which may be compacted below an offset, up to date; false if it was told to stop.
+    fn index_partition(
+        &self,
+        partition: &Partition,
+        index: &dyn KeyIndex,
+        cleanable_below: i64,
+    ) -> Result<bool, CatchUpError> {
         let mut go_on = |bytes: usize| self.indexed(bytes);
-        let done = catch_up(partition, index, &self.catch_up_settings(), &mut go_on)?;
+        let settings = CatchUp { together_below: cleanable_below, ..self.catch_up_settings() };
+        let done = catch_up(partition, index, &settings, &mut go_on)?;
         Ok(done.complete)
     }
 
@@ -402,6 +409,7 @@ impl Cleaner {
             load_factor: self.config.load_factor,
             read_bytes: (self.config.io_buffer_bytes / self.config.threads.max(1)).max(64 << 10),
             decompressed_max: self.max_decompressed,
+            together_below: i64::MIN,
         }
     }
 

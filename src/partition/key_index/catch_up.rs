@@ -28,11 +28,20 @@ pub struct CatchUp {
     pub read_bytes: usize,
     /// Most bytes that a batch is unfolded to.
     pub decompressed_max: usize,
+    /// Segments below may share a run: all of them are compacted at once. A run that ended behind them could not be used
+    /// until the last of its segments may be compacted.
+    pub together_below: i64,
 }
 
 impl Default for CatchUp {
     fn default() -> Self {
-        Self { run_bytes: 32 << 20, load_factor: 0.9, read_bytes: 1 << 20, decompressed_max: 128 << 20 }
+        Self {
+            run_bytes: 32 << 20,
+            load_factor: 0.9,
+            read_bytes: 1 << 20,
+            decompressed_max: 128 << 20,
+            together_below: i64::MIN,
+        }
     }
 }
 
@@ -193,9 +202,8 @@ impl<'a> Work<'a> {
             };
             let slice = &read.slice;
             // Dead offsets of a run count as soon as the segment is cleanable that the run ends in.
-            if segment.replace(slice.segment_base).is_some_and(|base| base != slice.segment_base)
-                && !self.add_run()?
-            {
+            let is_next = segment.replace(slice.segment_base).is_some_and(|base| base != slice.segment_base);
+            if is_next && slice.segment_base >= self.settings.together_below && !self.add_run()? {
                 return Ok(Step::Overtaken);
             }
             let read = match read_into(slice, &mut buffer) {

@@ -23,7 +23,7 @@ pub fn fill_table(
     settings: &CatchUp,
     go_on: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Option<(OffsetMap, i64)>, CatchUpError> {
-    let CatchUp { run_bytes, load_factor, read_bytes, decompressed_max } = *settings;
+    let CatchUp { run_bytes, load_factor, read_bytes, decompressed_max, .. } = *settings;
     let mut builder = RunBuilder::new(KeyHasher::random(), run_bytes, load_factor, decompressed_max);
     let (mut at, mut buffer) = (range.start, Vec::new());
     while at < range.end {

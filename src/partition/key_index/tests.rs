@@ -159,6 +159,27 @@ fn a_run_ends_with_its_segment() {
 }
 
 #[test]
+fn segments_that_are_compacted_at_once_share_a_run() {
+    let bench = Bench::new(&[]);
+    for _ in 0..10 {
+        bench.partition.append(&keyed(&[("a", Some("v")), ("b", Some("v"))]), 0).unwrap();
+        roll(&bench);
+    }
+    bench.partition.append(&keyed(&[("a", Some("v"))]), 0).unwrap();
+    for (together_below, runs) in [(0, 11), (2, 11), (4, 10), (12, 6), (20, 2), (i64::MAX, 1)] {
+        let index = MemoryKeyIndex::new();
+        let done = caught_up(&bench, &index, &CatchUp { together_below, ..CatchUp::default() });
+        assert_eq!((done.runs, done.records, done.upto), (runs, 21, 21), "below {together_below}");
+        if together_below <= 20 {
+            // What may be compacted is known without what is above: key b's last offset there and key a's.
+            assert_eq!(dead(&bench, &index, together_below), (0..together_below - 2).collect::<Vec<_>>());
+        }
+        assert_eq!(dead(&bench, &index, i64::MAX), (0..=18).collect::<Vec<_>>());
+        assert_eq!(found(&bench, &index, "a"), some(20, "v"));
+    }
+}
+
+#[test]
 fn it_stops_when_told_and_goes_on_later() {
     let bench = Bench::new(&[]);
     let index = MemoryKeyIndex::new();
@@ -353,11 +374,12 @@ proptest! {
         run_bytes in prop::sample::select(vec![0, 300, 1 << 20]),
         read_bytes in prop::sample::select(vec![1, 500, 1 << 20]),
         rolls in any::<bool>(),
+        together_below in prop::sample::select(vec![0, 20, i64::MAX]),
     ) {
         let bench = Bench::new(&[]);
         let partition = &bench.partition;
         let index = MemoryKeyIndex::new();
-        let settings = CatchUp { run_bytes, read_bytes, ..CatchUp::default() };
+        let settings = CatchUp { run_bytes, read_bytes, together_below, ..CatchUp::default() };
         let mut sequences = BTreeMap::<i64, i32>::new();
         // Base offset → keys.
         let mut batches = BTreeMap::<i64, Vec<u8>>::new();
